@@ -1,0 +1,200 @@
+"""From a config to the parts of a run that need no running event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.backends.endpoint import Endpoint, Timeouts
+from pipeline.builtin_files import builtin
+from pipeline.config import Config, Loaded, compile_template, config_home, read_secret, resolve_job
+from pipeline.core.limits import Limits
+from pipeline.core.lines import RESERVED_FIELDS
+from pipeline.core.parse import parse_line
+from pipeline.core.request_prices import RequestPrices
+from pipeline.core.tokens import (
+    TOKENS_PER_MESSAGE,
+    TOKENS_PER_REPLY,
+    TextTokenizer,
+    encoding_name,
+    has_own_encoding,
+)
+from pipeline.errors import PipelineError, UsageError
+from pipeline.events import Notice, Observer
+from pipeline.job import Job, JobSpec
+from pipeline.secret import Secret
+from pipeline.storage.prices import load_price_book, price_files
+from pipeline.storage.state import Places, default_state
+from pipeline.storage.vocabulary import load as load_vocabulary
+from pipeline.types import BadLine, Item, Request
+
+_EMBEDDING_TOKENS = 8_192
+"""The most input tokens of OpenAI's embedding models. Source: its API specification."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a run is made of."""
+
+    job: Job
+    endpoint: Endpoint
+    timeouts: Timeouts
+    limits: Limits
+    max_items: int
+    max_tokens: int
+    prices: RequestPrices
+    cap_nusd: int | None
+    soft_nusd: int | None
+    tokenizer: TextTokenizer
+    exact: bool
+    """Whether the tokenizer has the model's own vocabulary."""
+    id_field: str | None
+    most_failures: Callable[[int], int | None]
+
+    def problem(self, line: int, raw: bytes) -> str | None:
+        """What is wrong with a line of the input, or None."""
+        record = parse_line(line, raw, self.id_field)
+        if isinstance(record, BadLine):
+            return f"{record.message} ({record.code})"
+        try:
+            if record is not None:
+                self.job.render(record)
+        except PipelineError as error:
+            return f"{error.message} ({error.code})"
+        return None
+
+    def tokens(self, item: Item) -> int:
+        """The input tokens of an item: counted where that is possible, else estimated."""
+        counted = _counted(self.tokenizer, item) if self.exact else None
+        return item.input_tokens if counted is None else counted
+
+    def exact_bound(self, request: Request) -> int:
+        """The input tokens that a request cannot exceed: counted where that is possible, else its bytes."""
+        if not self.exact:
+            return request.input_bound
+        counts = [_counted(self.tokenizer, item) for item in request.items]
+        exact = sum([count for count in counts if count is not None])
+        return request.input_bound if None in counts else min(request.input_bound, exact)
+
+
+def places_of(loaded: Loaded) -> Places:
+    """Where output and state of a config lie.
+
+    Raises:
+        UsageError: The output is the input, a directory or a device.
+    """
+    config = loaded.config
+    output = Path(config.output.path)
+    _check_output(output, config.input.path)
+    return Places(output, Path(config.state) if config.state else default_state(output))
+
+
+def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False) -> Parts:
+    """Make the parts. May take a second to load a vocabulary: call it in a thread.
+
+    Args:
+        loaded: The config.
+        observers: See remarks on prices.
+        exact: Whether tokens must be counted exactly, where the vocabulary can be had.
+
+    Raises:
+        UsageError: The config cannot be run.
+    """
+    config, endpoint, limits = loaded.config, loaded.endpoint, loaded.config.limits
+    budgeted = config.budget.hard_nusd is not None
+    longest = config.max_input_tokens or _longest_input(config.model)
+    encoding = encoding_name(config.model or "")
+    vocabulary = load_vocabulary(encoding) if exact or budgeted or longest is not None else None
+    tokenizer = TextTokenizer(encoding, vocabulary)
+    job = resolve_job(config.job, loaded)(_spec(config, tokenizer, longest))
+    _check_kept(config.output.keep)
+    tier = config.params.get("service_tier")
+    prices = RequestPrices(
+        load_price_book(endpoint.provider, _price_files(loaded)),
+        tier=tier if isinstance(tier, str) else None,
+        refuse_unknown=budgeted,
+        remark=lambda text: observers.see(Notice("warning", text)),
+    )
+    if config.model is not None:
+        prices.require(config.model, datetime.now(UTC))
+    bounds = (config.batch.max_items, job.max_items, endpoint.max_items)
+    return Parts(
+        job=job,
+        endpoint=_endpoint(loaded),
+        timeouts=Timeouts(total=config.timeout),
+        limits=Limits(limits.concurrency, limits.rpm, limits.tpm, limits.per_second),
+        max_items=min(bound for bound in bounds if bound is not None),
+        max_tokens=min(config.batch.max_tokens, endpoint.max_tokens or config.batch.max_tokens),
+        prices=prices,
+        cap_nusd=config.budget.hard_nusd,
+        soft_nusd=config.budget.soft_nusd,
+        tokenizer=tokenizer,
+        exact=vocabulary is not None and has_own_encoding(config.model or ""),
+        id_field=config.input.id,
+        most_failures=config.max_failures.most if config.max_failures is not None else _no_limit,
+    )
+
+
+def _no_limit(_records: int) -> None:
+    return None
+
+
+def _longest_input(model: str | None) -> int | None:
+    return _EMBEDDING_TOKENS if model is not None and model.startswith("text-embedding-") else None
+
+
+def _spec(config: Config, tokenizer: TextTokenizer, longest: int | None) -> JobSpec:
+    sources = {"text": config.text, "prompt": config.prompt, "system": config.system}
+    messages = config.messages
+    return JobSpec(
+        model=config.model or "",
+        tokenizer=tokenizer,
+        params=config.params,
+        templates={key: compile_template(source, key) for key, source in sources.items() if source is not None},
+        messages=messages
+        if isinstance(messages, str)
+        else [(message.role, compile_template(message.content, "messages")) for message in messages or ()],
+        too_long=config.too_long,
+        max_input_tokens=longest,
+        max_output_tokens=config.max_output_tokens,
+        vectors=config.vectors,
+    )
+
+
+def _endpoint(loaded: Loaded) -> Endpoint:
+    endpoint = loaded.endpoint
+    key = Secret(read_secret(endpoint.api_key, loaded.environ)) if endpoint.api_key is not None else None
+    return Endpoint(loaded.config.endpoint, endpoint.base_url, key, endpoint.organization, endpoint.project)
+
+
+def _price_files(loaded: Loaded) -> list[Path]:
+    return price_files(loaded.folder, config_home(loaded.environ), builtin("prices.yaml"))
+
+
+def _check_kept(keep: Sequence[str]) -> None:
+    taken = sorted(RESERVED_FIELDS.intersection(keep))
+    if taken:
+        raise UsageError(f"output.keep: every result line has its own {', '.join(taken)}; leave it out")
+
+
+def _check_output(output: Path, source: str) -> None:
+    """Refuse an output that is no plain file, or that is the input by whatever name."""
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        raise UsageError(f"{output} is not a plain file: choose another output")
+    if source != "-" and output.exists() and Path(source).exists() and output.samefile(source):
+        raise UsageError(f"{output} is the input itself: choose another output")
+
+
+def _counted(tokenizer: TextTokenizer, item: Item) -> int | None:
+    """The input tokens of an item, counted; None where its content is more than text or messages of text."""
+    content = item.content
+    if isinstance(content, str):
+        return tokenizer.count(content)
+    if isinstance(content, list) and all(isinstance(message.get("content"), str) for message in content):
+        texts = sum(tokenizer.count(text) for message in content for text in message.values() if isinstance(text, str))
+        return texts + TOKENS_PER_MESSAGE * len(content) + TOKENS_PER_REPLY
+    if isinstance(content, dict) and isinstance(content.get("input"), str):
+        return tokenizer.count(content["input"])
+    return None

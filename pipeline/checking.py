@@ -1,0 +1,146 @@
+"""Checks an input, or that an output answers its input exactly once. Sends nothing and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from pipeline.assembly import Parts, assemble, places_of
+from pipeline.config import Loaded
+from pipeline.core.identity import line_identity
+from pipeline.core.parse import parse_line
+from pipeline.errors import UsageError
+from pipeline.events import Observers
+from pipeline.storage.bitmap import Bitmap
+from pipeline.storage.source import Source
+from pipeline.types import BadLine
+
+SHOWN = 1_000
+"""The most problems that a report lists; all are counted."""
+
+
+class CheckReport(NamedTuple):
+    """What was found."""
+
+    records: int
+    problems: int
+    lines: list[str]
+    """One problem each, as `file:line: what is wrong`; at most a thousand."""
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+class _Report:
+    def __init__(self) -> None:
+        self.records = self.problems = 0
+        self._lines: list[str] = []
+
+    def problem(self, path: str | Path, line: int, text: str) -> None:
+        self.problems += 1
+        if len(self._lines) < SHOWN:
+            self._lines.append(f"{path}:{line}: {text}")
+
+    def result(self) -> CheckReport:
+        return CheckReport(self.records, self.problems, self._lines)
+
+
+async def check_input(path: str, id_field: str | None = None, parts: Parts | None = None) -> CheckReport:
+    """Read an input and report bad lines and repeated custom_ids; with `parts`, also what its job would refuse.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+    report = _Report()
+    seen: dict[int, int] = {}
+    with Source(path) as source:
+        async for page in source.pages():
+            for line, raw in enumerate(page.lines, page.first_line):
+                _check_line(report, path, line, raw, id_field, parts, seen)
+    return report.result()
+
+
+def _check_line(
+    report: _Report, path: str, line: int, raw: bytes, id_field: str | None, parts: Parts | None, seen: dict[int, int]
+) -> None:
+    record = parse_line(line, raw, id_field)
+    if record is None:
+        return
+    report.records += 1
+    if isinstance(record, BadLine):
+        report.problem(path, line, f"{record.message} ({record.code})")
+        return
+    first = seen.setdefault(hash(record.custom_id), line)
+    if first != line:
+        report.problem(path, line, f"has the custom_id of line {first} (duplicate_id)")
+    problem = parts.problem(line, raw) if parts is not None else None
+    if problem is not None:
+        report.problem(path, line, problem)
+
+
+async def check_run(loaded: Loaded) -> CheckReport:
+    """Check the input of a config and, where its output is finished, that every record has exactly one outcome.
+
+    Raises:
+        UsageError: The config or its input is refused.
+    """
+    places = places_of(loaded)
+    source = loaded.config.input
+    if not places.output.exists():
+        return await check_input(source.path, source.id, assemble(loaded, Observers()))
+    report, settled = _Report(), Bitmap()
+    for number, raw in _lines(places.output):
+        identity = line_identity(raw)
+        if identity is None:
+            report.problem(places.output, number, "is no result line of this program")
+        else:
+            _settle(report, settled, places.output, number, identity.line)
+    for number, raw in _lines(places.errors):
+        _settle(report, settled, places.errors, number, _dead_line(raw))
+    await _compare(report, settled, loaded)
+    return report.result()
+
+
+def _settle(report: _Report, settled: Bitmap, path: Path, number: int, line: int) -> None:
+    if line < 1:
+        report.problem(path, number, "names no line of the input")
+    elif line in settled:
+        report.problem(path, number, f"line {line} of the input has an outcome already")
+    else:
+        settled.set(line)
+
+
+async def _compare(report: _Report, settled: Bitmap, loaded: Loaded) -> None:
+    path = loaded.config.input.path
+    with Source(path, limit=loaded.config.limit) as source:
+        async for page in source.pages():
+            for line, raw in enumerate(page.lines, page.first_line):
+                if parse_line(line, raw) is None:
+                    continue
+                report.records += 1
+                if line not in settled:
+                    report.problem(path, line, "has no outcome")
+    if settled.total > report.records:
+        report.problem(path, report.records, f"{settled.total - report.records} outcomes belong to no record")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    if not path.exists():
+        return
+    try:
+        with path.open("rb") as file:
+            yield from enumerate(file, 1)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _dead_line(raw: bytes) -> int:
+    try:
+        line = orjson.loads(raw).get("line")
+    except (orjson.JSONDecodeError, AttributeError):
+        return 0
+    return line if type(line) is int else 0

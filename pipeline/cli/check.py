@@ -1,0 +1,54 @@
+"""`pipeline check`: validates an input, or that an output answers its input exactly once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli.flags import config_and_flags, overrides
+from pipeline.cli.load import load_config
+from pipeline.cli.loop import run_loop
+from pipeline.cli.streams import say
+from pipeline.types import Json
+
+if TYPE_CHECKING:
+    from pipeline.checking import CheckReport
+
+_BAD_INPUT = 2
+_BAD_OUTPUT = 5
+
+
+@click.command()
+@config_and_flags
+@click.option("--id", "id_field", metavar="FIELD", help="The field of FILE that names a record.")
+@click.option("--json", "as_json", is_flag=True, help="One object.")
+def check(config: Path, id_field: str | None, as_json: bool, **values: Json) -> int:
+    """Check an input FILE; or, for a CONFIG (.yaml), its input, and that its finished output answers each record once.
+
+    Sends nothing and writes nothing. Exit code 0: no problem; 2: the input has some; 5: the output has.
+
+    Example: pipeline check data/tickets.jsonl --id ticket_id
+    """
+    # They bring tokenizers and prices, which --help need not wait for.
+    from pipeline.assembly import places_of  # noqa: PLC0415
+    from pipeline.checking import check_input, check_run  # noqa: PLC0415
+
+    if config.suffix not in {".yaml", ".yml"}:
+        return _report(run_loop(check_input(str(config), id_field)), as_json, _BAD_INPUT)
+    loaded = load_config(config, overrides(values))
+    code = _BAD_OUTPUT if places_of(loaded).output.exists() else _BAD_INPUT
+    return _report(run_loop(check_run(loaded)), as_json, code)
+
+
+def _report(report: CheckReport, as_json: bool, code: int) -> int:
+    if as_json:
+        say(json.dumps({"schema_version": 1, "ok": report.ok, **report._asdict()}), err=False)
+    else:
+        hidden = report.problems - len(report.lines)
+        more = [f"… and {hidden:,} more"] if hidden else []
+        problems = f"{report.problems:,} problems" if report.problems else "no problem"
+        say("\n".join([*report.lines, *more, f"{report.records:,} records, {problems}"]), err=False)
+    return 0 if report.ok else code

@@ -1,0 +1,56 @@
+"""`pipeline config`: what a config says, checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from pipeline.cli.flags import config_and_flags, overrides
+from pipeline.cli.load import load_config
+from pipeline.cli.streams import say
+from pipeline.types import Json
+
+
+@click.group()
+def config() -> None:
+    """Show or check a config, or print its schema.
+
+    Example: pipeline config show configs/tickets.yaml --origin
+    """
+
+
+@config.command()
+@config_and_flags
+@click.option("--origin", is_flag=True, help="Also where each value came from.")
+def show(config: Path, origin: bool, **values: Json) -> None:
+    """Print every value that holds for CONFIG. Keys are named, never shown.
+
+    Example: pipeline config show configs/tickets.yaml --origin
+    """
+    from pipeline.config import show as lines  # noqa: PLC0415 - brings pydantic
+
+    say("\n".join(lines(load_config(config, overrides(values)), origin=origin)), err=False)
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON schema of a config, for editors.
+
+    Example: pipeline config schema > pipeline.schema.json
+    """
+    from pipeline.config import schema as json_schema  # noqa: PLC0415 - brings pydantic
+
+    say(json.dumps(json_schema(), indent=2), err=False)
+
+
+@config.command()
+@config_and_flags
+def check(config: Path, **values: Json) -> None:
+    """Check CONFIG, and nothing else: no input is read and no key.
+
+    Example: pipeline config check configs/tickets.yaml
+    """
+    loaded = load_config(config, overrides(values))
+    say(f"{config}: ok ({loaded.config.job} with {loaded.config.model or 'the models of its lines'})", err=False)

@@ -1,0 +1,103 @@
+"""Runs a config and shows how it goes and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pipeline.cli.confirm import confirm
+from pipeline.cli.display import Display, Shown, on_terminal
+from pipeline.cli.loop import run_loop, signals_to
+from pipeline.cli.streams import say
+from pipeline.cli.summary import headline, nothing_to_do, summary_block, summary_line, was_refused
+from pipeline.errors import UsageError
+from pipeline.observers.log import Log
+from pipeline.secret import redact_patterns
+from pipeline.types import Json
+
+if TYPE_CHECKING:
+    from pipeline.config import Loaded
+    from pipeline.runner import Run
+
+_STDOUT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What is run, and how."""
+
+    loaded: Loaded
+    shown: Shown
+    commands: Mapping[str, str]
+    """What to type to `run` the rest and to `retry` the dead letters."""
+    fresh: bool = False
+    ask: bool = False
+    """Ask before what cannot be taken back: paying anew, or more than the config says."""
+    retry: Sequence[str] | None = None
+
+
+def execute(execution: Execution) -> int:
+    """Run to the end, or to what stops it, and return the exit code."""
+    output = execution.loaded.config.output.path
+    if output == _STDOUT and sys.stdout is None:
+        raise UsageError("the output is stdout, which is closed")
+    if execution.ask:
+        confirm(execution.loaded, fresh=execution.fresh)
+    summary = run_loop(watched(execution))
+    if execution.shown.as_json:
+        say(json.dumps(summary), err=output == _STDOUT)
+    code: int = summary["exit_code"]
+    return code
+
+
+async def watched(execution: Execution) -> Json:
+    """Run, show how it goes and how it ended on stderr, and return the summary as it is published."""
+    # The runner brings aiohttp and more: a third of a second that --help need not wait for.
+    from pipeline.runner import Run  # noqa: PLC0415
+
+    shown = execution.shown
+    run = Run(execution.loaded, fresh=execution.fresh, retry=execution.retry)
+    display = Display.on_stderr(shown)
+    run.observers.add(Log(display.say, _now, least=shown.least, style=shown.style, stamped=not on_terminal()))
+    showing = asyncio.create_task(_show(run, display))
+    last: list[str] = []
+    try:
+        with signals_to(run, _silent if shown.quiet else display.say):
+            summary = (await run.execute()).as_dict()
+        last = last_words(summary, execution.commands, shown, block=shown.bar)
+        return summary
+    finally:
+        showing.cancel()
+        display.close(*last)
+
+
+async def _show(run: Run, display: Display) -> None:
+    while display.period is not None:
+        await asyncio.sleep(display.period)
+        display.show(run.snapshot())
+
+
+def last_words(summary: Json, commands: Mapping[str, str], shown: Shown, *, block: bool) -> list[str]:
+    """Return how it ended: a block for people, else one line; nothing where nothing was done or nobody asked."""
+    if shown.style == "json":
+        return [json.dumps({"time": summary["ended_at"], "level": "info", "event": "summary", **summary})]
+    if was_refused(summary):
+        return [f"pipeline: {redact_patterns(summary['message'])}"]
+    if shown.quiet or shown.as_json:
+        return [] if summary["exit_code"] == 0 else [f"pipeline: {headline(summary)}"]
+    if block:
+        return [summary_block(summary, commands)]
+    return [] if nothing_to_do(summary) else [summary_line(summary, commands)]
+
+
+def _silent(_line: str) -> None:
+    """Nobody wants to hear it."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,65 @@
+"""The event loop of a command, and the signals that end it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Protocol, TypeVar
+
+_T = TypeVar("_T")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interruptible(Protocol):
+    """What a signal ends."""
+
+    def interrupt(self, signal_number: int) -> None:
+        """The first call drains, the second ends at once."""
+
+
+def run_loop(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run `work` on the fastest event loop there is, and return its result."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(work)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ModuleNotFoundError:
+        return None
+    return uvloop.new_event_loop
+
+
+@contextlib.contextmanager
+def signals_to(run: Interruptible, say: Callable[[str], None]) -> Iterator[None]:
+    """Hand SIGINT, SIGTERM and SIGHUP (as SIGTERM) to `run`; the third one ends the process on the spot.
+
+    A signal that was ignored when the process started (nohup, a background job) stays ignored.
+
+    Args:
+        run: What a signal ends.
+        say: Tells the user that the first one was heard.
+    """
+    loop = asyncio.get_running_loop()
+    received: list[int] = []
+
+    def receive(number: int) -> None:
+        received.append(number)
+        if len(received) > 2:
+            os._exit(128 + number)
+        if len(received) == 1:
+            say("pipeline: stopping; what is in flight may still come back. Once more, and it may not.")
+        run.interrupt(signal.SIGTERM if number == signal.SIGHUP else number)
+
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in heeded:
+        loop.add_signal_handler(number, receive, number)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,20 @@
+"""What holds for the whole process, set in one place before anything is opened or read."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+
+from pipeline.cli.failure import install_hooks
+from pipeline.cli.streams import fill_closed_descriptors
+
+
+def prepare() -> None:
+    """Make files private, forbid core dumps, and let nothing print a value."""
+    fill_closed_descriptors()
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # The ledger's thread and the loop hand work to each other many times a second.
+    sys.setswitchinterval(0.001)
+    install_hooks()

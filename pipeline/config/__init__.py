@@ -1,0 +1,27 @@
+"""YAML → frozen values; errors with file, line and key."""
+
+from pipeline.config.display import schema, show
+from pipeline.config.endpoints import EndpointConfig, config_home
+from pipeline.config.groups import Config, Message
+from pipeline.config.identity import fingerprint
+from pipeline.config.jobs_by_name import resolve_job
+from pipeline.config.keys import read_secret
+from pipeline.config.loading import Loaded, load
+from pipeline.config.origin import Origin
+from pipeline.config.template import compile_template
+
+__all__ = [
+    "Config",
+    "EndpointConfig",
+    "Loaded",
+    "Message",
+    "Origin",
+    "compile_template",
+    "config_home",
+    "fingerprint",
+    "load",
+    "read_secret",
+    "resolve_job",
+    "schema",
+    "show",
+]

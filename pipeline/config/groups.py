@@ -1,0 +1,297 @@
+"""The schema of a run's config: frozen values in groups, as the file has them. Durations are seconds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    Strict,
+    Tag,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+
+from pipeline.config.problems import UNION_TAGS
+from pipeline.config.quantities import FailureLimit, dollars, failure_limit, nano_usd, seconds
+from pipeline.config.template import check_template
+from pipeline.types import Json
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_JOB = re.compile(r"[A-Za-z_]\w*|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_DURATION_SCHEMA = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}
+_USD_SCHEMA = {"type": "number", "exclusiveMinimum": 0}
+_FAILURES_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value) or value in {".", ".."}:
+        raise ValueError("must be 1 to 64 letters, digits, dots, dashes or underscores")
+    return value
+
+
+def _job(value: str) -> str:
+    if not _JOB.fullmatch(value):
+        raise ValueError("must be the name of a file in jobs/, or your.module:YourJob")
+    return value
+
+
+def _path(value: str, info: ValidationInfo) -> str:
+    """A path with `{here}` and a leading `~/` filled in; both are plain text in the context."""
+    if not value or "\0" in value:
+        raise ValueError("must be the name of a file, or - for a standard stream")
+    context: Mapping[str, str] = info.context or {}
+    home = context.get("home")
+    if home and value.startswith("~/"):
+        value = f"{home}{value[1:]}"
+    return value.replace("{here}", context["here"]) if "here" in context else value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+JobName = Annotated[str, AfterValidator(_job)]
+PathText = Annotated[str, AfterValidator(_path)]
+TemplateText = Annotated[str, AfterValidator(check_template)]
+FieldName = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Seconds = Annotated[float, BeforeValidator(seconds), WithJsonSchema(_DURATION_SCHEMA)]
+Usd = Annotated[Decimal, BeforeValidator(dollars), WithJsonSchema(_USD_SCHEMA)]
+Failures = Annotated[
+    FailureLimit, PlainValidator(failure_limit), PlainSerializer(str), WithJsonSchema(_FAILURES_SCHEMA)
+]
+
+
+class Group(BaseModel):
+    """A mapping of the file. Nothing is converted silently, and a key that it does not have is an error."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+
+class Input(Group):
+    """What is read."""
+
+    path: PathText
+    """A .jsonl file, also .gz or .zst; - is stdin."""
+    id: FieldName | None = None
+    """The field that names a record; otherwise a Batch line's own custom_id, else the number of its line."""
+
+
+class Output(Group):
+    """What is written."""
+
+    path: PathText
+    """The file of results; - is stdout. It appears under this name when it is complete."""
+    keep: Annotated[tuple[FieldName, ...], Strict(False)] = ()
+    """Fields of the record that its result line repeats."""
+    order: Literal["input", "done"] = "input"
+    """The order of the result lines: that of the input, or as they came."""
+
+
+class Message(Group):
+    """One message of a chat."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: TemplateText
+
+
+class Batch(Group):
+    """The most that one request packs. The job and the endpoint may bound it further."""
+
+    max_items: Count = 20
+    """Records."""
+    max_tokens: Count = 100_000
+    """Input tokens."""
+
+
+class ModelLimits(Group):
+    """The limits of one model. Absent where none is known."""
+
+    rpm: Count | None = None
+    """Requests a minute."""
+    tpm: Count | None = None
+    """Tokens a minute."""
+    per_second: Count | None = None
+    """Requests in any one second."""
+
+
+class Limits(ModelLimits):
+    """The pace of this run; what is given here comes before the endpoint's own limits."""
+
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """The most requests in flight."""
+
+
+class Retry(Group):
+    """How long to keep trying."""
+
+    attempts: Annotated[int, Field(ge=1, le=100)] = 6
+    """The most attempts of a request; those that were throttled or never left do not count."""
+    base: Seconds = 0.5
+    """The most that the first wait can be; it doubles with every further one."""
+    cap: Seconds = 60.0
+    """The most that a wait can be where the server names none."""
+    max_wait: Seconds = 900.0
+    """A server that asks for a longer wait ends the run."""
+    max_outage: Seconds = 1_800.0
+    """An endpoint that answers nothing for so long ends the run."""
+
+    @model_validator(mode="after")
+    def _cap_is_no_shorter_than_base(self) -> Retry:
+        if self.cap < self.base:
+            raise ValueError("cap must not be below base")
+        return self
+
+
+class Budget(Group):
+    """What may be spent on this output, over all its runs, in US dollars."""
+
+    hard_usd: Usd | None = None
+    """The run stops before it could spend more."""
+    soft_usd: Usd | None = None
+    """The run says so when it has spent this much."""
+    confirm_above: Usd | None = None
+    """A run that is estimated to cost more asks first, unless --yes is given."""
+
+    @model_validator(mode="after")
+    def _soft_is_no_higher_than_hard(self) -> Budget:
+        if self.hard_usd and self.soft_usd and self.soft_usd > self.hard_usd:
+            raise ValueError("soft_usd must not be above hard_usd")
+        return self
+
+    @property
+    def hard_nusd(self) -> int | None:
+        """`hard_usd` in nano-USD."""
+        return None if self.hard_usd is None else nano_usd(self.hard_usd)
+
+    @property
+    def soft_nusd(self) -> int | None:
+        """`soft_usd` in nano-USD."""
+        return None if self.soft_usd is None else nano_usd(self.soft_usd)
+
+    @property
+    def confirm_above_nusd(self) -> int | None:
+        """`confirm_above` in nano-USD."""
+        return None if self.confirm_above is None else nano_usd(self.confirm_above)
+
+
+def _not_empty(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    if not messages:
+        raise ValueError("must not be empty")
+    return messages
+
+
+def _shape(messages: object) -> str:
+    return UNION_TAGS[0] if isinstance(messages, str) else UNION_TAGS[1]
+
+
+Messages = Annotated[
+    Annotated[FieldName, Tag(UNION_TAGS[0])]
+    | Annotated[Annotated[tuple[Message, ...], Strict(False), AfterValidator(_not_empty)], Tag(UNION_TAGS[1])],
+    Discriminator(_shape),
+]
+
+
+class Templates(Group):
+    """What is made of a record. Templates are Jinja2; a name that a record lacks makes it a dead letter."""
+
+    text: TemplateText | None = None
+    """What is embedded or moderated."""
+    prompt: TemplateText | None = None
+    """The prompt of a completion, or the user's message of a chat."""
+    system: TemplateText | None = None
+    """The system message of a chat."""
+    messages: Messages | None = None
+    """The messages of a chat, or the name of the record's field that holds them."""
+
+
+class Asked(Group):
+    """What is asked of the model."""
+
+    model: FieldName | None = None
+    """Not needed where every line is a Batch line: those bring their own."""
+    params: Mapping[str, Json] = Field(default_factory=dict)
+    """Sent in every request as they are: dimensions, temperature, n …"""
+    max_output_tokens: Count | None = None
+    """The most tokens of an answer, for every request that sets no limit of its own."""
+    max_input_tokens: Count | None = None
+    """The most tokens of a record, where the model takes fewer than is known of it."""
+    too_long: Literal["error", "truncate"] = "error"
+    """What becomes of a record with more tokens than the model takes."""
+    vectors: Literal["floats", "base64"] = "floats"
+    """How result lines show an embedding; base64 is of little-endian float32."""
+
+
+class Stops(Group):
+    """When a run ends before its input does, and how long things may take."""
+
+    timeout: Annotated[Seconds, Field(gt=0)] = 600.0
+    """An attempt."""
+    deadline: Seconds | None = None
+    """The whole run; what is in flight then is still waited for."""
+    drain: Seconds = 30.0
+    """What is in flight when the run is stopped."""
+    lock_wait: Seconds = 0.0
+    """Another run of the same output."""
+    max_failures: Failures | None = None
+    """Dead letters, as a number or a share of the records read (5%)."""
+    limit: Count | None = None
+    """Only the first so many records."""
+    strict: bool = False
+    """Refuse an input that has a bad line, instead of making it a dead letter."""
+
+    def most_failures(self, read: int) -> int | None:
+        """Return the most dead letters among `read` records; None where any number will do."""
+        return None if self.max_failures is None else self.max_failures.most(read)
+
+
+class Pace(Group):
+    """How fast, how often and for how much."""
+
+    batch: Batch = Batch()
+    limits: Limits = Limits()
+    retry: Retry = Retry()
+    budget: Budget = Budget()
+
+
+class Files(Group):
+    """What is read and written."""
+
+    input: Input
+    output: Output
+    state: PathText | None = None
+    """Where progress is kept, if not beside the output."""
+
+
+class Named(Group):
+    """What is run, and where."""
+
+    job: JobName
+    """A file in jobs/, or your.module:YourJob."""
+    name: Name = ""
+    """Default: the name of the config file without its ending."""
+    endpoint: FieldName
+    """A name in endpoints.yaml."""
+    tags: Mapping[str, str] = Field(default_factory=dict)
+    """Words of your own that the run's summary repeats."""
+
+
+class Config(Stops, Pace, Templates, Asked, Files, Named):
+    """One run, with the keys of its file. A part of the program takes the group that it needs."""

@@ -1,0 +1,131 @@
+"""From a config file to checked values: flag > environment > `.env` beside the config > file > default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from pipeline.config.document import NotYamlError, parse_value, read_document
+from pipeline.config.endpoints import Chosen, EndpointConfig, choose
+from pipeline.config.fields import takes_text
+from pipeline.config.forbidden import forbidden_params
+from pipeline.config.groups import Config, Limits
+from pipeline.config.keys import require_private, variable_of
+from pipeline.config.origin import COMMAND_LINE, Loc, Origin, Problem, dotted, refusal
+from pipeline.config.settings import Settings, check
+from pipeline.config.variables import misspelt, read_dotenv, settings_in
+from pipeline.types import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A config, ready to run, and where its values came from."""
+
+    path: Path
+    config: Config
+    """`limits` has the endpoint's where neither file nor variable nor flag says otherwise."""
+    endpoint: EndpointConfig
+    origins: Mapping[str, Origin]
+    """By dotted key; those of the endpoint begin with `endpoint.`."""
+    environ: Mapping[str, str] = field(repr=False)
+    """The process's variables, and behind them those of the `.env`: what references are read from."""
+
+    @property
+    def folder(self) -> Path:
+        """The config's own folder: `{here}`."""
+        return self.path.parent
+
+
+def load(path: Path, overrides: Mapping[str, Json], environ: Mapping[str, str]) -> Loaded:
+    """Read and check the config at `path`.
+
+    Args:
+        path: A YAML file.
+        overrides: Values by dotted key, from the command line. A text is read as YAML, unless its key takes text.
+        environ: The process's variables. Nothing is added to them.
+
+    Raises:
+        UsageError: Something is wrong; the message has one line for each fault, with file, line and key.
+    """
+    dotenv_path = path.parent / ".env"
+    dotenv = read_dotenv(dotenv_path)
+    settings = Settings(read_document(path))
+    problems = list(_apply(settings, overrides, environ, dotenv, dotenv_path))
+    settings.drop_nulls()
+    settings.data.setdefault("name", path.stem)
+    config, faults = check(settings.data, Config, _context(path, environ))
+    faults += forbidden_params(settings.data.get("params"))
+    problems += [settings.problem(loc, text) for loc, text in faults]
+    if config is None or problems:
+        raise refusal(problems)
+    merged = {**environ, **{name: value for name, value in dotenv.items() if not environ.get(name)}}
+    chosen = choose(config.endpoint, settings.origin(("endpoint",)), path.parent, config.model, merged)
+    _require_private_key(chosen.endpoint, environ, dotenv, dotenv_path)
+    config = _with_limits(config, settings, chosen)
+    return Loaded(path, config, chosen.endpoint, _origins(config, settings, chosen), merged)
+
+
+def _apply(
+    settings: Settings,
+    overrides: Mapping[str, Json],
+    environ: Mapping[str, str],
+    dotenv: Mapping[str, str],
+    dotenv_path: Path,
+) -> Iterator[Problem]:
+    """Put the layers above the file into `settings`, the lowest first; yield what cannot be read."""
+    texts: list[tuple[Loc, Json, Origin]] = [*settings_in(dotenv, Config, dotenv_path), *settings_in(environ, Config)]
+    flags: list[tuple[Loc, Json, Origin]] = [
+        (tuple(key.split(".")), value, COMMAND_LINE) for key, value in overrides.items()
+    ]
+    for loc, value, origin in texts + flags:
+        try:
+            if not settings.put(loc, _value(loc, value), origin):
+                yield Problem(origin, dotted(loc), "lies inside a value that has no keys")
+        except NotYamlError as error:
+            yield Problem(origin, dotted(loc), str(error))
+    yield from misspelt(dotenv, Config, dotenv_path)
+    yield from misspelt(environ, Config)
+
+
+def _value(loc: Loc, value: Json) -> Json:
+    return parse_value(value) if isinstance(value, str) and not takes_text(Config, loc) else value
+
+
+def _context(path: Path, environ: Mapping[str, str]) -> Mapping[str, str]:
+    return {"here": str(path.parent), "home": environ.get("HOME", "")}
+
+
+def _require_private_key(
+    endpoint: EndpointConfig, environ: Mapping[str, str], dotenv: Mapping[str, str], path: Path
+) -> None:
+    """A `.env` that supplies the key is a key file."""
+    name = variable_of(endpoint.api_key) if endpoint.api_key else None
+    if name is not None and name in dotenv and not environ.get(name):
+        require_private(path)
+
+
+def _with_limits(config: Config, settings: Settings, chosen: Chosen) -> Config:
+    given = config.limits.model_dump(exclude_none=True)
+    for name, value in chosen.limits.items():
+        if name not in given:
+            settings.put(("limits", name), value, chosen.origins[f"limits.{name}"])
+    return config.model_copy(update={"limits": Limits(**{**chosen.limits, **given})})
+
+
+def _origins(config: Config, settings: Settings, chosen: Chosen) -> Mapping[str, Origin]:
+    own = {dotted(loc): settings.source(loc) for loc, _ in leaves(config)}
+    return own | {f"endpoint.{key}": origin for key, origin in chosen.origins.items() if not key.startswith("limits.")}
+
+
+def leaves(values: object, loc: Loc = ()) -> Iterator[tuple[Loc, object]]:
+    """Yield every key with its value; an empty mapping is a value."""
+    if isinstance(values, BaseModel):
+        values = {name: getattr(values, name) for name in type(values).model_fields}
+    if isinstance(values, Mapping) and values:
+        for key, value in values.items():
+            yield from leaves(value, (*loc, key))
+    else:
+        yield loc, values

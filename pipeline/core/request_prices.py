@@ -1,0 +1,153 @@
+"""What requests may cost and responses did cost: by the model and the service tier that answered, when it was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
+
+from pipeline.core.pricing import CACHED, MINUTE, TIERS, Price, PriceBook, PriceCard, Tier, dearest, tier_named
+from pipeline.errors import Rejected
+from pipeline.types import Request, Response
+
+
+class Quote(NamedTuple):
+    """The price of a response."""
+
+    price: Price | None
+    """None where nobody knows it: the cost is then unknown, never zero."""
+    remark: str = ""
+    """What the user should read once: the price is not simply that of the model and tier asked for."""
+
+
+def quote(
+    book: PriceBook, *, asked: str, answered: str, asked_tier: str | None, answered_tier: str | None, at: float
+) -> Quote:
+    """Return the price of a response: by the model and the tier that answered, where these are known.
+
+    * A model without a known price is charged as the one asked for.
+    * The Batch API reports the tier `default`: it is batch where batch was asked for.
+    * A response that names no tier is charged the dearer of the tier asked for and the standard one.
+    * A tier without a known price is charged as the dearest of the model's.
+
+    Args:
+        book: The provider's prices.
+        asked: The model in the request.
+        answered: The model in the response; empty where it names none.
+        asked_tier: The `service_tier` of the request, or `batch`.
+        answered_tier: The `service_tier` of the response, as it came.
+        at: When the request was sent, in seconds since the epoch.
+
+    Raises:
+        UsageError: `asked_tier` is unknown.
+    """
+    tier = tier_named(asked_tier)
+    wanted = book.card(asked, at)
+    card = book.card(answered, at) if answered else wanted
+    if card is not None:
+        remark = f"model {answered[:80]!r} answered for {asked[:80]!r}: charged at its own price"
+        return _in_tier(card, tier, answered_tier, remark if card != wanted else "")
+    if wanted is not None:
+        remark = f"model {answered[:80]!r} answered and has no known price: charged as {asked[:80]!r}"
+        return _in_tier(wanted, tier, answered_tier, remark)
+    return Quote(None, f"model {(answered or asked)[:80]!r} has no known price: its cost is not counted")
+
+
+def _in_tier(card: PriceCard, asked: Tier, answered: str | None, remark: str) -> Quote:
+    price = _tier_price(card, asked, answered)
+    if price is not None:
+        return Quote(price, remark)
+    surprise = f"service tier {(answered or asked)[:40]!r} has no known price: charged as the dearest"
+    return Quote(card.dearest(), f"{remark}; {surprise}" if remark else surprise)
+
+
+def _tier_price(card: PriceCard, asked: Tier, answered: str | None) -> Price | None:
+    if asked == "batch":
+        return card.price("batch")
+    if answered is not None:
+        return card.price(TIERS[answered]) if answered in TIERS else None
+    price = card.price(asked)
+    return price and dearest([price, card.tiers["standard"]])
+
+
+class RequestPrices:
+    """The prices of one endpoint's requests in one service tier, in nano-USD.
+
+    Args:
+        book: The provider's prices.
+        tier: The `service_tier` that the config sets for all requests, or `batch`; None where it sets none.
+        refuse_unknown: Whether a request whose price is not known must not be sent: there is a budget to keep.
+        remark: Called once with each sentence that the user should read.
+    """
+
+    def __init__(
+        self, book: PriceBook, *, tier: str | None, refuse_unknown: bool, remark: Callable[[str], None]
+    ) -> None:
+        self._book = book
+        self._tier = tier_named(tier)
+        self._refuse_unknown = refuse_unknown
+        self._remark = remark
+        self._remarked: set[str] = set()
+        self._dearest_asked = lru_cache(CACHED)(self._dearest)
+        self._quote = lru_cache(CACHED)(self._price)
+        self.sources: set[str] = set()
+        """Where the prices of the responses so far came from; `unknown` where one had none."""
+
+    def require(self, model: str, at: datetime) -> None:
+        """Check before anything is sent that the price of `model` is known, where there is a budget to keep.
+
+        Raises:
+            UsageError: It is not known.
+        """
+        if self._refuse_unknown:
+            self._book.known_price(model, self._tier, at.timestamp())
+
+    def knows(self, model: str, at: datetime) -> bool:
+        """Whether responses by `model` have a price; where not, a cost of 0 is an unknown one."""
+        return self._book.card(model, at.timestamp()) is not None
+
+    def price(self, request: Request, at: datetime) -> Price | None:
+        """Return the dearest price that `request` can be charged when sent at `at`; None where nobody knows it."""
+        # A record may name a tier of its own: then it may be charged any.
+        own_tier = self._tier == "standard" and b'"service_tier"' in request.body
+        return self._dearest_asked(request.model, own_tier, int(at.timestamp() // MINUTE))
+
+    def bound(self, request: Request, at: datetime) -> int:
+        """Return the most that `request` can cost when sent at `at`; 0 where its price is not known.
+
+        Raises:
+            Rejected: It is not known and there is a budget to keep.
+        """
+        price = self.price(request, at)
+        if price is not None:
+            return price.bound(request.input_bound, request.output_bound)
+        if self._refuse_unknown:
+            raise Rejected(f"no price is known for model {request.model[:80]!r}", code="unknown_price")
+        return 0
+
+    def cost(self, request: Request, response: Response, at: datetime) -> int:
+        """Return what `response` cost; 0, with a remark, where nobody knows its price."""
+        minute = int(at.timestamp() // MINUTE)
+        price, remark = self._quote(request.model, response.model, response.service_tier, minute)
+        if remark and remark not in self._remarked and len(self._remarked) < CACHED:
+            self._remarked.add(remark)
+            self._remark(remark)
+        self.sources.add(price.source if price else "unknown")
+        return price.cost(response.usage) if price else 0
+
+    def _dearest(self, model: str, own_tier: bool, minute: int) -> Price | None:
+        card = self._book.card(model, minute * MINUTE)
+        if card is None:
+            return None
+        return card.dearest() if own_tier else _tier_price(card, self._tier, None)
+
+    def _price(self, asked: str, answered: str, answered_tier: str | None, minute: int) -> Quote:
+        return quote(
+            self._book,
+            asked=asked,
+            answered=answered,
+            asked_tier=self._tier,
+            answered_tier=answered_tier,
+            at=minute * MINUTE,
+        )

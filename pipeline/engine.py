@@ -1,0 +1,340 @@
+"""The loop: read, render, pack, send, settle.
+
+One reader fills a short queue with batches; workers each take one, send it and settle it. A worker that waits for a
+backoff holds no concurrency slot (the throttle has those), so there are about twice as many workers as slots. Nothing
+is created per record: memory is bounded by the queue, the workers and one page of the input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Protocol
+
+import orjson
+
+from pipeline.backends.base import Backend
+from pipeline.clock import Clock
+from pipeline.core.apportion import apportion, apportion_usage
+from pipeline.core.lines import batch_line, templated_line
+from pipeline.core.packing import Packer, halve
+from pipeline.core.tokens import Calibration
+from pipeline.errors import BudgetReached, JobStopped, Malformed, NeedsPerson, PipelineError, Rejected, UsageError
+from pipeline.events import Notice, Observer, RecordsSettled
+from pipeline.job import Job, is_batch_line
+from pipeline.storage.commit import Journal
+from pipeline.storage.lines import Page
+from pipeline.types import BadLine, DeadLetter, Item, Record, Request, Response, Result
+
+UNBOUNDED_OUTPUT = 131_072
+"""Output tokens that a request without a limit of its own may bring: the most that current models write."""
+_UNBOUNDED_CHARGE = 512
+_MOST_BUGS = 10
+
+
+class Batch(NamedTuple):
+    """Records packed into one request, and what was tried with them before."""
+
+    items: tuple[Item, ...]
+    attempts: int = 0
+    first_at: float | None = None
+
+
+class Wire(Protocol):
+    """What the engine needs to know of requests on the wire."""
+
+    on_wire: set[asyncio.Task[object]]
+
+    def close(self) -> None:
+        """Let nothing new out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done: the parts of one run."""
+
+    job: Job
+    pages: Callable[[], AsyncIterator[Page]]
+    parse: Callable[[int, bytes], Record | BadLine | None]
+    """(line number, raw line) → record, bad line, or None for a blank line or one that is settled already."""
+    packer: Packer
+    keep: Sequence[str]
+    workers: int
+    live: bool = False
+    """The input may pause (a pipe): do not hold records back to fill a batch."""
+    bounded: bool = False
+    """A budget must be kept: every request needs a limit of output tokens."""
+    most_failures: Callable[[int], int | None] = lambda _: None
+    """Records read so far → the most dead letters, or None."""
+
+
+class Engine:
+    """Runs one job to its end, or to the error that stops it."""
+
+    def __init__(
+        self, work: Work, backend: Backend, wire: Wire, journal: Journal, clock: Clock, observers: Observer
+    ) -> None:
+        self._work = work
+        self._job = work.job
+        self._backend = backend
+        self._wire = wire
+        self._journal = journal
+        self._clock = clock
+        self._observers = observers
+        self._calibration = Calibration()
+        self._queue: asyncio.Queue[Batch | None] = asyncio.Queue(maxsize=max(2, work.workers // 4))
+        self._returned: deque[Batch] = deque()
+        self._stopping = asyncio.Event()
+        self._reason: JobStopped | None = None
+        self._workers: list[asyncio.Task[None]] = []
+        self._read_to_end = False
+        self._records = self._failed = self._bugs = 0
+
+    async def run(self, drain: float) -> bool:
+        """Run until every record is settled or the job stops.
+
+        Args:
+            drain: Seconds that requests on the wire get to come back once the job stops.
+
+        Returns:
+            Whether the input was read to its end and every record is settled.
+
+        Raises:
+            JobStopped: Why it stopped before. What came back has been committed.
+        """
+        reader = asyncio.create_task(self._read(), name="reader")
+        workers = [asyncio.create_task(self._work_on(), name=f"worker-{n}") for n in range(self._work.workers)]
+        self._workers = workers
+        everything = asyncio.gather(reader, *workers)
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            waited: list[asyncio.Future[Any]] = [everything, stopping]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if self._stopping.is_set():
+                await self._drain(reader, workers, drain)
+            else:
+                everything.result()
+        finally:
+            await _end([stopping, reader, *workers])
+            await asyncio.gather(everything, return_exceptions=True)
+        if self._reason is not None:
+            raise self._reason
+        return self._read_to_end
+
+    def stop(self, reason: JobStopped) -> None:
+        """Stop admitting; the first reason is the one that is kept."""
+        if self._reason is None:
+            self._reason = reason
+        self._wire.close()
+        self._stopping.set()
+
+    def abort(self) -> None:
+        """Do not wait for what is on the wire any longer."""
+        for worker in self._workers:
+            worker.cancel()
+
+    async def _drain(self, reader: asyncio.Task[None], workers: Sequence[asyncio.Task[None]], seconds: float) -> None:
+        """Let what is on the wire come back; end everything else now."""
+        await _end([reader])
+        on_wire = self._wire.on_wire
+        settling = [task for task in workers if task in on_wire]
+        await _end([task for task in workers if task not in on_wire])
+        if settling and self._journal.failure is None:
+            await asyncio.wait(settling, timeout=seconds)
+
+    async def _read(self) -> None:
+        try:
+            async for page in self._work.pages():
+                await self._take(page)
+            for batch in self._work.packer.flush():
+                await self._queue.put(Batch(tuple(batch)))
+            self._read_to_end = True
+        except JobStopped as error:
+            # What was read before is good and is finished first.
+            self._reason = self._reason or error
+        except PipelineError as error:
+            self.stop(NeedsPerson(error.message, code=error.code))
+        for _ in range(self._work.workers):
+            await self._queue.put(None)
+
+    async def _take(self, page: Page) -> None:
+        self._journal.read((page.chunk,))
+        dead: list[DeadLetter] = []
+        for line, raw in enumerate(page.lines, page.first_line):
+            record = self._work.parse(line, raw)
+            if record is None:
+                continue
+            self._records += 1
+            item = self._bad(record) if isinstance(record, BadLine) else self._render(record)
+            if isinstance(item, DeadLetter):
+                dead.append(item)
+                continue
+            for batch in self._work.packer.add(item):
+                await self._queue.put(Batch(tuple(batch)))
+        if dead:
+            await self._journal.bury(dead)
+            self._settled(0, len(dead))
+        if self._work.live and self._queue.empty():
+            for batch in self._work.packer.flush():
+                await self._queue.put(Batch(tuple(batch)))
+
+    def _render(self, record: Record) -> Item | DeadLetter:
+        try:
+            return self._bounded(self._job.render(record))
+        except JobStopped:
+            raise
+        except PipelineError as error:
+            return self._buried(record, error)
+        except Exception as error:  # noqa: BLE001 - the boundary of a record: a bug in a job costs the record, not the run
+            return self._buried(record, self._bug(error))
+
+    def _bounded(self, item: Item) -> Item:
+        if self._work.bounded and item.output_tokens is None:
+            message = "a budget needs a limit of output tokens for every request: set max_output_tokens"
+            if is_batch_line(item.record.data):
+                raise Rejected(message, code="unbounded")
+            raise UsageError(message)
+        return item
+
+    async def _work_on(self) -> None:
+        while not self._stopping.is_set():
+            batch = self._returned.popleft() if self._returned else await self._queue.get()
+            if batch is None:
+                if not self._returned:
+                    return
+                await self._queue.put(None)
+                continue
+            try:
+                await self._process(batch)
+            except JobStopped as error:
+                self.stop(error)
+                return
+            except PipelineError as error:
+                await self._give_up(batch, error)
+            except Exception as error:  # noqa: BLE001 - the boundary of a worker: recorded as a dead letter
+                await self._give_up(batch, self._bug(error))
+
+    async def _process(self, batch: Batch) -> None:
+        request = self._request(batch)
+        try:
+            response = await self._backend.send(request)
+        except (Rejected, Malformed, BudgetReached) as error:
+            if len(batch.items) == 1 or (isinstance(error, Rejected) and not error.halve):
+                raise
+            self._return(batch, error)
+        else:
+            await self._settle(request, response)
+
+    def _return(self, batch: Batch, error: PipelineError) -> None:
+        """Take a batch back in smaller pieces: one by one where its answers were mixed up, else in halves."""
+        items = batch.items
+        pieces = [(item,) for item in items] if isinstance(error, Malformed) else [tuple(half) for half in halve(items)]
+        self._returned.extend(Batch(piece, error.attempts, error.first_at) for piece in pieces)
+
+    def _request(self, batch: Batch) -> Request:
+        items = batch.items
+        body = self._job.body(items)
+        content = orjson.dumps(body)
+        unbounded = any(item.output_tokens is None for item in items)
+        output = UNBOUNDED_OUTPUT if unbounded else sum([item.output_tokens or 0 for item in items])
+        tier = body.get("service_tier")
+        return Request(
+            path=self._job.path,
+            body=content,
+            items=items,
+            model=str(body["model"]),
+            tokens=self._calibration.charge(
+                sum([item.input_tokens for item in items]), _UNBOUNDED_CHARGE if unbounded else output
+            ),
+            input_bound=max(len(content), sum([item.input_tokens for item in items])),
+            output_bound=output,
+            service_tier=tier if isinstance(tier, str) else None,
+            attempts=batch.attempts,
+            first_at=batch.first_at,
+        )
+
+    async def _settle(self, request: Request, response: Response) -> None:
+        if not response.usage.estimated:
+            self._calibration.observe(sum([item.input_tokens for item in request.items]), response.usage.input)
+        weights = [item.input_tokens + 1 for item in request.items]
+        costs = apportion(response.cost_nusd, weights)
+        usages = apportion_usage(response.usage, weights)
+        results: list[Result] = []
+        dead: list[DeadLetter] = []
+        for item, answer, cost, usage in zip(request.items, response.answers, costs, usages, strict=True):
+            if isinstance(answer, Exception):
+                dead.append(self._refused(item.record, answer, request))
+                continue
+            identity = f"{response.attempt}-{item.record.line}-{cost}"
+            if is_batch_line(item.record.data):
+                request_id = response.headers.get("x-request-id")
+                content = batch_line(identity, item.record, answer, response.model, usage, request_id)
+            else:
+                fields = self._job.fields(answer)
+                content = templated_line(identity, item.record, self._work.keep, fields, response.model, usage, cost)
+            results.append(Result(item.record.line, content))
+        await self._journal.settle(
+            response.attempt,
+            cost=response.cost_nusd,
+            usage=response.usage,
+            model=response.model,
+            day=datetime.fromtimestamp(self._clock.now(), UTC).date().isoformat(),
+            results=results,
+            dead=dead,
+        )
+        self._settled(len(results), len(dead))
+
+    def _refused(self, record: Record, error: Exception, request: Request) -> DeadLetter:
+        """A record that was answered, and paid for, with something that is no result."""
+        refusal = error if isinstance(error, PipelineError) else self._bug(error)
+        refusal.attempts = request.attempts + 1
+        return self._buried(record, refusal)
+
+    async def _give_up(self, batch: Batch, error: PipelineError) -> None:
+        await self._journal.bury([self._buried(item.record, error) for item in batch.items])
+        self._settled(0, len(batch.items))
+
+    def _settled(self, ok: int, failed: int) -> None:
+        self._failed += failed
+        self._observers.see(RecordsSettled(ok, failed))
+        most = self._work.most_failures(self._records)
+        if failed and most is not None and self._failed > most:
+            self.stop(NeedsPerson(f"more than {most} records failed (--max-failures)", code="too_many_failures"))
+
+    def _buried(self, record: Record, error: PipelineError) -> DeadLetter:
+        return DeadLetter(
+            line=record.line,
+            custom_id=record.custom_id,
+            code=error.code,
+            message=error.message,
+            attempts=error.attempts,
+            first_at=error.first_at,
+            last_at=self._clock.now(),
+            record=orjson.dumps(record.data),
+        )
+
+    def _bad(self, bad: BadLine) -> DeadLetter:
+        return DeadLetter(bad.line, str(bad.line), bad.code, bad.message, 0, None, None, bad.raw)
+
+    def _bug(self, error: Exception) -> PipelineError:
+        """Count a bug; the message names the class and the place, never the values, which may hold prompts."""
+        self._bugs += 1
+        frame = error.__traceback__
+        while frame is not None and frame.tb_next is not None:
+            frame = frame.tb_next
+        place = "" if frame is None else f" at {frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
+        message = f"a bug: {type(error).__name__}{place}"
+        if self._bugs >= _MOST_BUGS:
+            self.stop(JobStopped(f"{self._bugs} records failed because of a bug, the last: {message}", code="bug"))
+        elif self._bugs == 1:
+            self._observers.see(Notice("error", message))
+        return Rejected(message, code="bug")
+
+
+async def _end(tasks: Sequence[asyncio.Task[None] | asyncio.Task[bool]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,104 @@
+"""Reservation: nothing is sent before its intent and the most it can cost are durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from pipeline.backends.base import Backend
+from pipeline.clock import Clock
+from pipeline.errors import Malformed, PipelineError, Rejected, Retryable
+from pipeline.types import Request, Response
+
+MOST_AMBIGUOUS = 2
+
+
+class Intents(Protocol):
+    """What the reservation needs of the ledger."""
+
+    ambiguous: dict[int, int]
+    """How often each record was sent with an unknown outcome because of the network."""
+
+    async def reserve(self, lines: tuple[int, ...], amount: int, model: str) -> str:
+        """Make the intent durable; raises BudgetReached where `amount` nano-USD do not fit."""
+
+    def release(self, attempt: str, *, day: str, billed: bool, ambiguous: bool) -> None:
+        """Record that the attempt brought no answer."""
+
+
+class Prices(Protocol):
+    """What a request costs, in nano-USD."""
+
+    def bound(self, request: Request, at: datetime) -> int:
+        """The most that `request` can cost when sent at `at`."""
+
+    def cost(self, request: Request, response: Response, at: datetime) -> int:
+        """What `response` cost."""
+
+
+class Reservation:
+    """Reserves before the request is sent, prices the response, and releases what failed.
+
+    Args:
+        inner: The next backend.
+        intents: The ledger's asyncio side.
+        prices: The price of requests.
+        clock: For the day of the price.
+        allow_rebill: Send records again however often their outcome stayed unknown.
+        shrink: Returns a tighter bound on the input tokens of a request (exact counts); asked where money is short.
+        scarce: Whether an amount in nano-USD is large against what is left of the budget.
+    """
+
+    def __init__(
+        self,
+        inner: Backend,
+        intents: Intents,
+        prices: Prices,
+        clock: Clock,
+        *,
+        allow_rebill: bool = False,
+        shrink: Callable[[Request], int] | None = None,
+        scarce: Callable[[int], bool] | None = None,
+    ) -> None:
+        self._inner = inner
+        self._intents = intents
+        self._prices = prices
+        self._clock = clock
+        self._allow_rebill = allow_rebill
+        self._shrink = shrink
+        self._scarce = scarce
+
+    async def send(self, request: Request) -> Response:
+        if self._intents.ambiguous and not self._allow_rebill:
+            self._refuse_third(request)
+        at = datetime.fromtimestamp(self._clock.now(), UTC)
+        lines = tuple([item.record.line for item in request.items])
+        attempt = await self._intents.reserve(lines, self._amount(request, at), request.model)
+        try:
+            response = await self._inner.send(replace(request, attempt=attempt))
+        except PipelineError as error:
+            ambiguous = error.billed and isinstance(error, Retryable) and not isinstance(error, Malformed)
+            self._release(attempt, at, billed=error.billed, ambiguous=ambiguous)
+            raise
+        return replace(response, attempt=attempt, cost_nusd=self._prices.cost(request, response, at))
+
+    def _amount(self, request: Request, at: datetime) -> int:
+        amount = self._prices.bound(request, at)
+        if self._shrink is not None and self._scarce is not None and self._scarce(amount):
+            return self._prices.bound(replace(request, input_bound=self._shrink(request)), at)
+        return amount
+
+    def _release(self, attempt: str, at: datetime, *, billed: bool, ambiguous: bool) -> None:
+        self._intents.release(attempt, day=at.date().isoformat(), billed=billed, ambiguous=ambiguous)
+
+    def _refuse_third(self, request: Request) -> None:
+        """Refuse records whose outcome stayed unknown too often; of several, each is then looked at alone."""
+        most = max(self._intents.ambiguous.get(item.record.line, 0) for item in request.items)
+        if most >= MOST_AMBIGUOUS:
+            raise Rejected(
+                f"sent {most} times without a usable answer, each of which may have been billed; "
+                "`pipeline retry` sends it again",
+                code="ambiguous_limit",
+            )

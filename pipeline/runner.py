@@ -1,0 +1,273 @@
+"""The composition root: config → concrete parts, and the order of the middleware, written once.
+
+A run goes: lock → recover → compare the input → send → finish → summary. Whatever stops it, what came back is
+committed and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack
+
+from pipeline.assembly import Parts, assemble, places_of
+from pipeline.backends.base import Backend
+from pipeline.backends.http import HttpBackend
+from pipeline.clock import SystemClock
+from pipeline.config import Loaded, fingerprint
+from pipeline.core.backoff import RetryBudget, RetryPolicy
+from pipeline.core.circuit import CircuitPolicy
+from pipeline.core.packing import Packer
+from pipeline.core.parse import parse_line
+from pipeline.engine import Engine, Work
+from pipeline.errors import BudgetReached, JobStopped, StateMismatch, UsageError
+from pipeline.events import Notice, Observers
+from pipeline.middleware.circuit import Circuit
+from pipeline.middleware.drain import Drain
+from pipeline.middleware.reservation import Reservation
+from pipeline.middleware.retry import Retry
+from pipeline.middleware.throttle import Throttle
+from pipeline.middleware.trace import Trace
+from pipeline.middleware.validation import Validation
+from pipeline.observers.snapshot import Snapshot
+from pipeline.observers.status import RunName, Status
+from pipeline.observers.summary import Summary
+from pipeline.observers.tally import Tally
+from pipeline.storage.checkpoint import open_ledger, open_output
+from pipeline.storage.commit import Journal
+from pipeline.storage.finish import finish, set_aside, write_dead_letters
+from pipeline.storage.ledger import Ledger
+from pipeline.storage.lines import Page
+from pipeline.storage.source import Source
+from pipeline.storage.state import Lock, Places, make_private
+from pipeline.types import BadLine, Record
+
+_SHOWN_BAD = 20
+
+
+class Interrupted(JobStopped):
+    """A signal asked the run to stop. What came back is committed."""
+
+    code = "interrupted"
+
+    def __init__(self, number: int) -> None:
+        name = signal.Signals(number).name
+        super().__init__(f"stopped by {name}; what came back is committed, run again to go on")
+        self.exit_code = 128 + number
+
+
+class Run:
+    """One execution of a config. Use it once.
+
+    Args:
+        loaded: The config with its origins.
+        fresh: Begin anew; everything of an earlier run is kept in the state directory.
+        retry: Send dead letters again: those with these codes, or all where the list is empty. None: an ordinary run.
+
+    Attributes:
+        observers: See every event; add yours before `execute`.
+    """
+
+    def __init__(self, loaded: Loaded, *, fresh: bool = False, retry: Sequence[str] | None = None) -> None:
+        self._loaded = loaded
+        self._fresh = fresh
+        self._retry = retry
+        self._clock = SystemClock()
+        self._tally = Tally()
+        self.observers = Observers([self._tally])
+        self._status = Status(_name(loaded), places_of(loaded), self._tally, self._clock)
+        self._engine: Engine | None = None
+        self._interrupted: Interrupted | None = None
+
+    async def execute(self) -> Summary:
+        """Run to the end, or to what stops it, and say how it went. JobStopped is in the summary, not raised."""
+        self._status.begin()
+        stopped: JobStopped | None = None
+        with ExitStack() as stack:
+            try:
+                await self._run(stack)
+            except JobStopped as error:
+                stopped = error
+            return await self._status.end(stopped)
+
+    def interrupt(self, number: int) -> None:
+        """Stop for a signal: the first time what is on the wire may come back, the second time it may not."""
+        if self._interrupted is None:
+            self._interrupted = Interrupted(number)
+            if self._engine is not None:
+                self._engine.stop(self._interrupted)
+        elif self._engine is not None:
+            self._engine.abort()
+
+    def snapshot(self) -> Snapshot:
+        """How the run stands now."""
+        return self._status.snapshot()
+
+    async def _run(self, stack: ExitStack) -> None:
+        """Refuse what can be refused before anything is written, then hold the lock for the rest."""
+        config = self._loaded.config
+        places = places_of(self._loaded)
+        source = stack.enter_context(Source(config.input.path, limit=config.limit))
+        parts = await asyncio.to_thread(assemble, self._loaded, self.observers)
+        if config.strict:
+            await _refuse_bad_lines(source, parts)
+        make_private(places.state)
+        lock = await asyncio.to_thread(Lock.take, places.lock, config.lock_wait)
+        stack.callback(lock.release)
+        self._status.locked()
+        if self._fresh:
+            set_aside(places)
+        ledger = open_ledger(places, fingerprint(self._loaded))
+        stack.callback(ledger.close)
+        ledger.budget.cap, ledger.budget.soft = parts.cap_nusd, parts.soft_nusd
+        self._status.opened(ledger, parts.prices)
+        same_input = await _compare_input(ledger, source, config.limit)
+        if ledger.meta["phase"] == "complete" and same_input and self._retry is None:
+            return
+        await self._work(parts, source, ledger, places)
+
+    async def _work(self, parts: Parts, source: Source, ledger: Ledger, places: Places) -> None:
+        _, log, recovered = open_output(ledger, places)
+        if recovered.torn:
+            self.observers.see(Notice("info", f"{recovered.torn} torn bytes were cut off and kept in {places.state}"))
+        with ledger.transaction():
+            ledger.set_meta(input=_identity(source, self._loaded.config.limit))
+            if self._retry is not None:
+                ledger.revive(self._retry)
+        journal = Journal(ledger, log)
+        journal.start()
+        try:
+            complete = await self._send(parts, source, ledger, journal)
+        finally:
+            await journal.close(self._status.day())
+            if journal.failure is not None:
+                raise journal.failure
+            with ledger.transaction():
+                ledger.set_meta(requests=self._status.requests())
+            write_dead_letters(ledger, places)
+        if not complete or ledger.done.total != ledger.records_read:
+            raise StateMismatch(f"{ledger.records_read - ledger.done.total} records have no outcome: run again")
+        lines = sum(chunk.lines for chunk in ledger.chunks.values())
+        await asyncio.to_thread(finish, ledger, log, places, self._loaded.config.output.order, lines)
+
+    async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal) -> bool:
+        config = self._loaded.config
+        done = ledger.done
+
+        def parse(line: int, raw: bytes) -> Record | BadLine | None:
+            return None if line in done else parse_line(line, raw, config.input.id)
+
+        async with HttpBackend(parts.endpoint, parts.timeouts, concurrency=parts.limits.concurrency) as http:
+            backend, drain, throttle = self._backend(parts, http, journal, ledger)
+            self._status.sending(throttle)
+            work = Work(
+                job=parts.job,
+                pages=self._pages(source, ledger),
+                parse=parse,
+                packer=Packer(parts.max_items, parts.max_tokens),
+                keep=config.output.keep,
+                workers=2 * parts.limits.concurrency,
+                live=source.identity is None,
+                bounded=parts.cap_nusd is not None,
+                most_failures=parts.most_failures,
+            )
+            self._engine = engine = Engine(work, backend, drain, journal, self._clock, self.observers)
+            ticking = asyncio.create_task(self._status.tick(self.observers))
+            deadline = self._deadline(engine)
+            if self._interrupted is not None:
+                engine.stop(self._interrupted)
+            try:
+                return await engine.run(config.drain)
+            finally:
+                ticking.cancel()
+                if deadline is not None:
+                    deadline.cancel()
+
+    def _backend(
+        self, parts: Parts, http: HttpBackend, journal: Journal, ledger: Ledger
+    ) -> tuple[Backend, Drain, Throttle]:
+        """The way of a request, from the wire up."""
+        clock, observers, config = self._clock, self.observers, self._loaded.config
+        backend: Backend = Validation(http, parts.job, observers, parts.endpoint.redact)
+        backend = Trace(backend, clock, observers)
+        budget = ledger.budget
+        backend = Reservation(
+            backend,
+            journal,
+            parts.prices,
+            clock,
+            shrink=parts.exact_bound,
+            scarce=lambda amount: (budget.remaining or 0) < amount * parts.limits.concurrency,
+        )
+        drain = Drain(backend)
+        throttle = Throttle(drain, parts.limits, clock, observers)
+        circuit = Circuit(throttle, CircuitPolicy(max_outage=config.retry.max_outage), clock, observers)
+        policy = RetryPolicy(config.retry.attempts, config.retry.base, config.retry.cap, config.retry.max_wait)
+        return Retry(circuit, policy, RetryBudget(), clock, random.random), drain, throttle
+
+    def _pages(self, source: Source, ledger: Ledger) -> Callable[[], AsyncIterator[Page]]:
+        known = [ledger.chunks[number] for number in sorted(ledger.chunks)]
+        size = source.identity.size if source.identity is not None else None
+
+        async def pages() -> AsyncIterator[Page]:
+            async for page in source.pages(known, ledger.complete_chunk):
+                self._status.read(page.chunk.end, size)
+                yield page
+            self._status.read_to_end()
+
+        return pages
+
+    def _deadline(self, engine: Engine) -> asyncio.TimerHandle | None:
+        seconds = self._loaded.config.deadline
+        if seconds is None:
+            return None
+        error = BudgetReached("the deadline has come; run again to go on", code="deadline")
+        return asyncio.get_running_loop().call_later(seconds, engine.stop, error)
+
+
+def _name(loaded: Loaded) -> RunName:
+    config, limits = loaded.config, loaded.config.limits
+    return RunName(config.job, config.name, config.endpoint, limits.rpm, limits.tpm)
+
+
+def _identity(source: Source, limit: int | None) -> str:
+    return repr((source.identity and tuple(source.identity), limit))
+
+
+async def _compare_input(ledger: Ledger, source: Source, limit: int | None) -> bool:
+    """Return whether the input is the very file that was read before; where it is not, it may only have grown.
+
+    Raises:
+        StateMismatch: Lines that were read before have changed.
+    """
+    if source.identity is not None and ledger.meta.get("input") == _identity(source, limit):
+        return True
+    known = [ledger.chunks[number] for number in sorted(ledger.chunks)]
+    changed = await source.verify(known)
+    if changed:
+        ranges = ", ".join(f"{first}-{last}" for first, last in changed[:10])
+        raise StateMismatch(
+            f"{source.path} was changed since it was read: lines {ranges}; put them back, "
+            "or start again with --fresh (the old files are kept)"
+        )
+    return False
+
+
+async def _refuse_bad_lines(source: Source, parts: Parts) -> None:
+    """Read the whole input and refuse it where a line is bad (`--strict`).
+
+    Raises:
+        UsageError: Naming the first of them.
+    """
+    bad: list[str] = []
+    async for page in source.pages():
+        for line, raw in enumerate(page.lines, page.first_line):
+            problem = parts.problem(line, raw)
+            if problem is not None:
+                bad.append(f"{source.path}:{line}: {problem}")
+        if len(bad) >= _SHOWN_BAD:
+            break
+    if bad:
+        raise UsageError("the input has bad lines and nothing was sent (--strict):\n" + "\n".join(bad[:_SHOWN_BAD]))

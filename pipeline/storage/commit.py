@@ -1,0 +1,212 @@
+"""The group commit: one writer thread owns ledger and output, and makes whatever has gathered durable at once."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future as ThreadFuture
+from typing import NamedTuple
+
+from pipeline.core.identity import attempt_name, attempt_number
+from pipeline.errors import PipelineError, StorageFailed
+from pipeline.storage.ledger import Bury, Entry, Ledger, Read, Release, Reserve, Settle
+from pipeline.storage.lines import Chunk
+from pipeline.storage.results import OutputLog
+from pipeline.types import DeadLetter, Result, Usage
+
+LINGER = 0.004
+"""Seconds that the first entry of a group waits for company."""
+_MOST = 256
+
+
+class _Waiting(NamedTuple):
+    entry: Entry | Reserve
+    future: asyncio.Future[None]
+
+
+class Journal:
+    """The asyncio side of the writer thread. Every method belongs to the event loop's thread.
+
+    What a coroutine awaited here is durable. After the disk refused once, everything raises StorageFailed: a failed
+    fsync is never tried again, since the kernel may have dropped the pages it could not write.
+    """
+
+    def __init__(self, ledger: Ledger, log: OutputLog, linger: float = LINGER) -> None:
+        self._writer = _Writer(ledger, log, linger, asyncio.get_running_loop())
+        self._name = ledger.name
+        self._next_attempt = ledger.next_attempt
+        self.ambiguous = dict(ledger.ambiguous)
+        """How often each record was sent with an unknown outcome because of the network."""
+        self._inflight: dict[str, tuple[int, ...]] = {}
+
+    def start(self) -> None:
+        self._writer.start()
+
+    async def reserve(self, lines: tuple[int, ...], amount: int, model: str) -> str:
+        """Make the intent to send `lines` durable and set `amount` nano-USD aside. Returns the attempt's name.
+
+        Waits where the amount only fits once other attempts are settled.
+
+        Raises:
+            BudgetReached: It does not fit and nothing is in flight that could make room.
+            StorageFailed: The disk refused.
+        """
+        number = self._next_attempt
+        self._next_attempt += 1
+        await self._writer.submit(Reserve(number, lines, amount, model, time.time()))
+        name = attempt_name(self._name, number)
+        self._inflight[name] = lines
+        return name
+
+    async def settle(
+        self,
+        attempt: str,
+        *,
+        cost: int,
+        usage: Usage,
+        model: str,
+        day: str,
+        results: Sequence[Result],
+        dead: Sequence[DeadLetter],
+    ) -> None:
+        """Record an answered attempt: its cost in nano-USD and the outcome of its records, durable on return."""
+        del self._inflight[attempt]
+        await self._writer.submit(Settle(attempt_number(attempt), cost, usage, model, day, results, dead))
+
+    def release(self, attempt: str, *, day: str, billed: bool, ambiguous: bool) -> None:
+        """Record an attempt without an answer; one that may have been billed becomes unknown spend."""
+        lines = self._inflight.pop(attempt)
+        if billed:
+            for line in lines:
+                self.ambiguous[line] = self.ambiguous.get(line, 0) + ambiguous
+        self._writer.submit(Release(attempt_number(attempt), day, billed, ambiguous)).add_done_callback(_retrieve)
+
+    async def bury(self, dead: Sequence[DeadLetter]) -> None:
+        """Record dead letters that need no attempt, durable on return."""
+        await self._writer.submit(Bury(dead))
+
+    def read(self, chunks: Sequence[Chunk]) -> None:
+        """Record how far the input was read; durable no later than any outcome of these records."""
+        self._writer.submit(Read(chunks)).add_done_callback(_retrieve)
+
+    @property
+    def failure(self) -> PipelineError | None:
+        """Why nothing can be recorded any more, if so."""
+        return self._writer.failure
+
+    async def close(self, day: str) -> None:
+        """Record what is still in flight as unknown spend, commit everything and end the thread."""
+        for attempt in list(self._inflight):
+            self.release(attempt, day=day, billed=True, ambiguous=False)
+        await asyncio.wrap_future(self._writer.stop())
+
+
+def _retrieve(future: asyncio.Future[None]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+class _Writer:
+    """The thread. `submit` and `stop` belong to the event loop, the rest to the thread."""
+
+    def __init__(self, ledger: Ledger, log: OutputLog, linger: float, loop: asyncio.AbstractEventLoop) -> None:
+        self._ledger, self._log, self._linger, self._loop = ledger, log, linger, loop
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._unfit: list[_Waiting] = []
+        self._stopped: ThreadFuture[None] = ThreadFuture()
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self.failure: PipelineError | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, entry: Entry | Reserve) -> asyncio.Future[None]:
+        future = self._loop.create_future()
+        if self.failure is not None:
+            future.set_exception(self.failure)
+        else:
+            self._queue.put(_Waiting(entry, future))
+        return future
+
+    def stop(self) -> ThreadFuture[None]:
+        self._queue.put(None)
+        return self._stopped
+
+    def _run(self) -> None:
+        group: list[_Waiting] = []
+        try:
+            going = True
+            while going:
+                group, going = self._gather()
+                self._commit(group)
+        except BaseException as error:  # noqa: BLE001 - the thread's boundary: recorded, and the job is stopped by it
+            self._fail(error, group)
+        self._stopped.set_result(None)
+
+    def _gather(self) -> tuple[list[_Waiting], bool]:
+        first = self._queue.get()
+        if first is None:
+            return [], False
+        group = [first]
+        if self._linger:
+            time.sleep(self._linger)
+        while len(group) < _MOST:
+            try:
+                waiting = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if waiting is None:
+                return group, False
+            group.append(waiting)
+        return group, True
+
+    def _commit(self, group: list[_Waiting]) -> None:
+        ended, intents = [], list(self._unfit)
+        entries: list[Entry] = []
+        for waiting in group:
+            if isinstance(waiting.entry, Reserve):
+                intents.append(waiting)
+            else:
+                ended.append(waiting)
+                entries.append(waiting.entry)
+        if not ended and not intents:
+            return
+        wanted = [waiting.entry for waiting in intents if isinstance(waiting.entry, Reserve)]
+        admitted = self._ledger.commit(entries, wanted, self._log)
+        self._unfit = intents[admitted:]
+        self._wake(ended + intents[:admitted], None)
+        if not self._ledger.inflight:
+            refused, self._unfit = self._unfit, []
+            self._wake(refused, self._ledger.budget_reached())
+
+    def _fail(self, error: BaseException, group: list[_Waiting]) -> None:
+        if isinstance(error, PipelineError):
+            self.failure = error
+        else:
+            self.failure = StorageFailed(
+                f"the ledger's writer died of {type(error).__name__}: {error}", code="writer_died"
+            )
+            self.failure.__cause__ = error
+        stranded = group + self._unfit
+        while not self._queue.empty():
+            waiting = self._queue.get_nowait()
+            if waiting is not None:
+                stranded.append(waiting)
+        self._wake(stranded, self.failure)
+
+    def _wake(self, group: list[_Waiting], error: PipelineError | None) -> None:
+        if group:
+            self._loop.call_soon_threadsafe(_resolve, [waiting.future for waiting in group], error)
+
+
+def _resolve(futures: list[asyncio.Future[None]], error: PipelineError | None) -> None:
+    for future in futures:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)

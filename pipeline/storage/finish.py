@@ -1,0 +1,192 @@
+"""The end of an output: dead letters beside it, lines in order, and the rename that makes it final.
+
+What the rename is about to do is recorded first (`finish` in the ledger), so that a run that dies around it is
+finished, not repeated. The final name never shows a part of a file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import orjson
+
+from pipeline.core.identity import line_identity
+from pipeline.errors import StateMismatch, StorageFailed, UsageError
+from pipeline.storage.ledger import Ledger
+from pipeline.storage.ordering import write_in_order
+from pipeline.storage.results import OutputLog, tail_fingerprint
+from pipeline.storage.state import Places, replace_durably, storage_errors, sync_directory
+
+_RENAME_NOREPLACE = 1
+_AT_FDCWD = -100
+_EEXIST = 17
+
+
+def write_dead_letters(ledger: Ledger, places: Places) -> None:
+    """Write OUT.errors.jsonl from the ledger; where nothing failed, an older one is kept aside."""
+    lines = [
+        orjson.dumps(
+            {
+                "custom_id": letter.custom_id,
+                "line": letter.line,
+                "code": letter.code,
+                "message": letter.message,
+                "attempts": letter.attempts,
+                "first_at": letter.first_at,
+                "last_at": letter.last_at,
+                "record": _record(letter.record),
+            },
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+        for letter in ledger.dead_letters()
+    ]
+    if lines:
+        replace_durably(places.errors, b"".join(lines))
+    elif os.path.lexists(places.errors):
+        with storage_errors("cannot move away", places.errors):
+            shutil.move(places.errors, places.aside("errors"))
+
+
+def _record(raw: bytes) -> orjson.Fragment | str:
+    try:
+        orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return raw.decode("utf-8", "replace")
+    return orjson.Fragment(raw)
+
+
+def finish(ledger: Ledger, log: OutputLog, places: Places, order: Literal["input", "done"], lines: int) -> None:
+    """Give the output its final name. Every record must be settled.
+
+    Args:
+        ledger: The open ledger; its writer thread has ended.
+        log: The output, closed here.
+        places: Where everything lies.
+        order: Order of the lines in the finished file.
+        lines: How many lines the input has.
+
+    Raises:
+        UsageError: Somebody else's file has the final name by now.
+        StateMismatch: The output does not hold exactly the lines that are recorded.
+        StorageFailed: The disk refused.
+    """
+    log.sync()
+    log.close()
+    draft = places.partial
+    if order == "input":
+        write_in_order(places.partial, places.ordered, lines)
+        draft = places.ordered
+    size, fingerprint = _expect(tail_fingerprint(draft), draft)
+    if size != ledger.out_off:
+        raise StateMismatch(f"{draft} has {size} bytes, but {ledger.out_off} were recorded")
+    with ledger.transaction():
+        ledger.set_meta(phase="finishing", finish=fingerprint)
+    _rename(draft, places, ledger)
+    _complete(ledger, places)
+
+
+def resume_finish(ledger: Ledger, places: Places) -> None:
+    """Bring a finish to its end that a dead run began: the rename may or may not have happened.
+
+    Returns with `phase` either `complete`, or `running` where the output has yet to be finished.
+    """
+    if ledger.meta["phase"] != "finishing":
+        return
+    if tail_fingerprint(places.output) == (ledger.out_off, ledger.meta["finish"]):
+        _complete(ledger, places)
+        return
+    with ledger.transaction():
+        ledger.set_meta(phase="running")
+
+
+def reopen(ledger: Ledger, places: Places) -> None:
+    """Make a finished output the start of a further run: its lines are copied, it stays until replaced.
+
+    Raises:
+        StateMismatch: The finished output is not the one that was recorded.
+    """
+    if tail_fingerprint(places.output) != (ledger.out_off, ledger.meta["finish"]):
+        raise StateMismatch(
+            f"{places.output} was changed or removed since it was finished; put it back, or use --fresh"
+        )
+    draft = places.partial.with_name(places.partial.name + ".tmp")
+    with storage_errors("cannot copy", places.output):
+        draft.unlink(missing_ok=True)
+        shutil.copyfile(places.output, draft)
+        draft.chmod(0o600)
+        descriptor = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        draft.replace(places.partial)
+    sync_directory(places.partial.parent)
+    with ledger.transaction():
+        ledger.tail = ledger.meta["finish"]
+        ledger.set_meta(phase="running")
+
+
+def set_aside(places: Places) -> None:
+    """Move everything of an earlier job out of the way, into the state directory (`--fresh`). Nothing is deleted."""
+    sidecars = [places.ledger.with_name(places.ledger.name + suffix) for suffix in ("", "-wal", "-shm")]
+    with storage_errors("cannot move away the old files of", places.output):
+        for path in (places.output, places.partial, places.errors, *sidecars):
+            if os.path.lexists(path):
+                shutil.move(path, places.aside(f"old-{path.name}"))
+    sync_directory(places.output.parent)
+    sync_directory(places.state)
+
+
+def _complete(ledger: Ledger, places: Places) -> None:
+    with ledger.transaction():
+        ledger.set_meta(phase="complete")
+    # The bytes of both live on in the finished output.
+    with storage_errors("cannot remove", places.partial):
+        places.partial.unlink(missing_ok=True)
+        places.ordered.unlink(missing_ok=True)
+
+
+def _rename(draft: Path, places: Places, ledger: Ledger) -> None:
+    if _is_ours(places.output, ledger):
+        with storage_errors("cannot replace", places.output):
+            draft.replace(places.output)
+    else:
+        _rename_new(draft, places.output)
+    sync_directory(places.output.parent)
+
+
+def _is_ours(path: Path, ledger: Ledger) -> bool:
+    """Whether `path` is an output that this ledger finished earlier."""
+    try:
+        with path.open("rb") as file:
+            first = line_identity(file.read(200))
+    except OSError:
+        return False
+    return first is not None and first.ledger == ledger.name
+
+
+def _rename_new(draft: Path, target: Path) -> None:
+    """Rename without replacing (renameat2), or link and unlink where the file system cannot."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    failed = libc.renameat2(_AT_FDCWD, os.fsencode(draft), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
+    if not failed:
+        return
+    if ctypes.get_errno() == _EEXIST:
+        raise UsageError(f"{target} exists and is not ours; move it away and run again: everything is in {draft}")
+    try:
+        os.link(draft, target, follow_symlinks=False)
+        draft.unlink()
+    except FileExistsError as error:
+        raise UsageError(
+            f"{target} exists and is not ours; move it away and run again: everything is in {draft}"
+        ) from error
+    except OSError as error:
+        raise StorageFailed(f"cannot rename {draft} to {target}: {error.strerror}") from error
+
+
+def _expect(found: tuple[int, bytes] | None, path: Path) -> tuple[int, bytes]:
+    if found is None:
+        raise StorageFailed(f"{path} vanished before it could get its final name")
+    return found

@@ -1,0 +1,109 @@
+"""Input order: one pass that writes the output's lines in the order of the input, in flat memory.
+
+A file of offsets, eight bytes an input line, is filled in one sequential read and then followed. It is unlinked as soon
+as it is open and its pages are handed back as we go, so that neither memory nor the directory keeps anything of it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.core.identity import line_identity
+from pipeline.errors import StateMismatch
+from pipeline.storage.state import storage_errors, sync_directory, write_all
+
+_ENTRY = struct.Struct("<Q")
+_BLOCK = 1 << 20
+_PAGES_BACK_EVERY = 1 << 12
+
+
+def write_in_order(source: Path, target: Path, lines: int) -> None:
+    """Write the lines of `source` to `target`, sorted by input line, and make it durable.
+
+    Args:
+        source: An output log of whole lines.
+        target: The file to write (0600); replaced where a dead run left one.
+        lines: How many lines the input has.
+
+    Raises:
+        StateMismatch: A line is not ours, or two answer the same input line.
+        StorageFailed: The disk refused.
+    """
+    with (
+        storage_errors("cannot put in order", target),
+        source.open("rb") as log,
+        _offsets(target.parent, lines) as offsets,
+    ):
+        _index(log.fileno(), offsets, source)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            _write(_ordered(log.fileno(), offsets, lines), descriptor)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    sync_directory(target.parent)
+
+
+def _offsets(directory: Path, lines: int) -> mmap.mmap:
+    with tempfile.TemporaryFile(dir=directory) as file:
+        file.truncate(max(1, lines) * _ENTRY.size)
+        return mmap.mmap(file.fileno(), 0)
+
+
+def _index(log: int, offsets: mmap.mmap, source: Path) -> None:
+    """Store for every input line where its answer starts, plus one; 0 means that it has none."""
+    position = 0
+    for count, line in enumerate(_lines(log)):
+        identity = line_identity(line)
+        at = -1 if identity is None else (identity.line - 1) * _ENTRY.size
+        if identity is None or not 0 <= at < len(offsets):
+            raise StateMismatch(f"{source}: the line at byte {position} is not an answer to this input")
+        if _ENTRY.unpack_from(offsets, at)[0]:
+            raise StateMismatch(f"{source}: line {identity.line} of the input is answered twice")
+        _ENTRY.pack_into(offsets, at, position + 1)
+        position += len(line)
+        _hand_back(offsets, count)
+
+
+def _ordered(log: int, offsets: mmap.mmap, lines: int) -> Iterator[bytes]:
+    if not os.fstat(log).st_size:
+        return
+    with mmap.mmap(log, 0, prot=mmap.PROT_READ) as answers:
+        for number in range(lines):
+            position = _ENTRY.unpack_from(offsets, number * _ENTRY.size)[0] - 1
+            if position >= 0:
+                yield answers[position : answers.find(b"\n", position) + 1]
+            _hand_back(offsets, number)
+            _hand_back(answers, number)
+
+
+def _lines(log: int) -> Iterator[bytes]:
+    position, rest = 0, b""
+    while block := os.pread(log, _BLOCK, position):
+        position += len(block)
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            yield line + b"\n"
+    if rest:
+        raise StateMismatch("the output ends within a line")
+
+
+def _write(lines: Iterator[bytes], descriptor: int) -> None:
+    buffer = bytearray()
+    for line in lines:
+        buffer += line
+        if len(buffer) >= _BLOCK:
+            write_all(descriptor, bytes(buffer))
+            buffer.clear()
+    write_all(descriptor, bytes(buffer))
+
+
+def _hand_back(mapped: mmap.mmap, count: int) -> None:
+    """Let go of the pages that were touched; they stay in the system's cache, not in our memory."""
+    if count % _PAGES_BACK_EVERY == _PAGES_BACK_EVERY - 1:
+        mapped.madvise(mmap.MADV_DONTNEED)

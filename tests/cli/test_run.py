@@ -1,0 +1,300 @@
+"""The real command against the simulator."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from pipeline.simulator.faults import Faults
+from pipeline.simulator.options import Options
+from pipeline.simulator.record import Entry, Record
+from pipeline.simulator.server import Simulator
+from pipeline.storage.state import Lock
+from pipeline.types import Json
+from tests.cli.command import COMMAND, environment
+
+RECORDS = 60
+CONFIG = """\
+job: embeddings
+input: {path: in.jsonl, id: id}
+output: {path: out.jsonl, keep: [id]}
+endpoint: simulator
+model: simulator-hashing-256
+text: "{{ text }}"
+retry: {base: 0.01, cap: 0.02}
+"""
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Bell(Record):
+    """A simulator's record that rings when a request is served."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.rung = asyncio.Event()
+
+    def write(self, entry: Entry) -> None:
+        super().write(entry)
+        self.rung.set()
+
+
+class Bench:
+    """A folder with a config and an input, and a server to run it against."""
+
+    def __init__(self, folder: Path, simulator: Simulator) -> None:
+        self.folder = folder
+        self.simulator = simulator
+        self.served = simulator.record = Bell()
+        self.write(*(f"text {number}" for number in range(RECORDS)))
+        (folder / "c.yaml").write_text(CONFIG)
+
+    def write(self, *texts: str) -> None:
+        """Make `texts` the input."""
+        lines = [json.dumps({"id": f"r{number}", "text": text}) for number, text in enumerate(texts, 1)]
+        (self.folder / "in.jsonl").write_text("".join(f"{line}\n" for line in lines))
+
+    async def start(self, *arguments: str, by: tuple[str, ...] = ()) -> Process:
+        env = environment(self.folder, SIMULATOR_BASE_URL=self.simulator.url)
+        words = [*by, *COMMAND, *arguments]
+        return await asyncio.create_subprocess_exec(
+            *words, cwd=self.folder, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE
+        )
+
+    async def run(self, *arguments: str) -> Done:
+        return await ended(await self.start(*arguments))
+
+    async def run_until_served(self, *command: str) -> Process:
+        """Start a command and return once the server has served its first request."""
+        process = await self.start(*command)
+        await self.served.rung.wait()
+        return process
+
+
+async def ended(process: Process) -> Done:
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return Done(process.returncode, out.decode(), err.decode())
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with Simulator(Options(engine="hashing")) as simulator:
+        yield Bench(tmp_path, simulator)
+
+
+@pytest.fixture
+async def slow(tmp_path: Path) -> AsyncIterator[Bench]:
+    """A bench of which every request takes a while, and two run at once."""
+    async with Simulator(Options(engine="hashing", latency=0.4)) as simulator:
+        bench = Bench(tmp_path, simulator)
+        (tmp_path / "c.yaml").write_text(f"{CONFIG}batch: {{max_items: 1}}\nlimits: {{concurrency: 2}}\n")
+        yield bench
+
+
+async def test_a_run_says_one_line_on_stderr_and_nothing_on_stdout(bench: Bench) -> None:
+    done = await bench.run("run", "c.yaml")
+
+    assert (done.code, done.out) == (0, "")
+    assert done.err.startswith("pipeline: complete: 60 of 60 records have a result; ")
+    assert done.err.count("\n") == 1
+    assert len((bench.folder / "out.jsonl").read_text().splitlines()) == RECORDS
+
+
+async def test_the_same_command_again_has_nothing_to_do_and_to_say(bench: Bench) -> None:
+    await bench.run("run", "c.yaml")
+    sent = len(bench.simulator.record.entries())
+
+    assert await bench.run("run", "c.yaml") == Done(0, "", "")
+    assert len(bench.simulator.record.entries()) == sent
+
+
+async def test_json_puts_the_summary_on_stdout_as_one_object(bench: Bench) -> None:
+    done = await bench.run("run", "c.yaml", "--json")
+
+    summary: Json = json.loads(done.out)
+    assert (summary["schema_version"], summary["state"], summary["exit_code"]) == (1, "complete", 0)
+    assert summary["records"] == {"total": 60, "ok": 60, "failed": 0, "remaining": 0}
+    assert done.err == ""
+
+
+async def test_quiet_is_quiet(bench: Bench) -> None:
+    assert await bench.run("run", "c.yaml", "-q") == Done(0, "", "")
+
+
+async def test_dead_letters_are_exit_3_and_retry_sends_them_alone(bench: Bench) -> None:
+    bench.write("good", "POISON", "good too")
+    failed = await bench.run("run", "c.yaml", "--batch-size", "3")
+
+    assert failed.code == 3
+    assert "pipeline: finished: 2 of 3 records have a result, 1 failed; " in failed.err
+    assert failed.err.endswith("next: pipeline retry c.yaml --batch-size 3\n")
+
+    before = len(bench.simulator.record.entries())
+    again = await bench.run("retry", "c.yaml", "--where", "code=no_such_code")
+    assert (again.code, len(bench.simulator.record.entries())) == (3, before)
+    await bench.run("retry", "c.yaml")
+    assert len(bench.simulator.record.entries()) == before + 1
+
+
+async def test_a_budget_that_is_too_small_is_exit_4(bench: Bench) -> None:
+    done = await bench.run("run", "c.yaml", "--budget", "0.000001")
+
+    assert done.code == 4
+    assert "pipeline: stopped: " in done.err
+    assert "next: pipeline run c.yaml --budget 0.000001   (with a larger --budget" in done.err
+
+
+async def test_a_quota_that_is_used_up_is_exit_6(bench: Bench) -> None:
+    bench.simulator.set_faults(Faults(quota_after=0))
+
+    assert (await bench.run("run", "c.yaml")).code == 6
+
+
+async def test_another_run_of_the_output_is_exit_75_and_names_it(bench: Bench) -> None:
+    (bench.folder / "out.jsonl.state").mkdir(mode=0o700)
+    lock = Lock.take(bench.folder / "out.jsonl.state" / "lock")
+    done = await bench.run("run", "c.yaml")
+    lock.release()
+
+    assert (done.code, done.out, done.err.count("\n")) == (75, "", 1)
+    assert "pid" in done.err
+
+
+async def test_failures_are_logged_where_that_is_wanted(bench: Bench) -> None:
+    bench.simulator.set_faults(Faults(script=("server_error",)))
+    done = await bench.run("run", "c.yaml", "-v")
+
+    assert done.code == 0
+    assert "attempt failed: error=Transient" in done.err
+
+
+async def test_a_log_in_json_is_json_to_the_last_line(bench: Bench) -> None:
+    bench.simulator.set_faults(Faults(script=("server_error",)))
+    done = await bench.run("run", "c.yaml", "-vv", "--log-format", "json", "--stats", "0.1")
+
+    events = [json.loads(line)["event"] for line in done.err.splitlines()]
+    assert {"attempt failed", "answered"} <= set(events)
+    assert events[-1] == "summary"
+
+
+async def test_progress_is_a_line_each_period(slow: Bench) -> None:
+    done = await slow.run("run", "c.yaml", "--limit", "4", "--stats", "0.2")
+
+    assert " in flight · " in done.err.splitlines()[0]
+    assert "pipeline: complete: 4 of 4" in done.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)], ids=str
+)
+async def test_a_signal_lets_what_is_in_flight_come_back(number: int, code: int, slow: Bench) -> None:
+    process = await slow.run_until_served("run", "c.yaml")
+    process.send_signal(number)
+    done = await ended(process)
+
+    assert done.code == code
+    assert "pipeline: interrupted: " in done.err
+    assert done.err.endswith("next: pipeline run c.yaml\n")
+    served = len(slow.simulator.record.entries())
+    assert len((slow.folder / "out.jsonl.partial").read_text().splitlines()) == served
+
+
+async def test_an_ignored_hangup_stays_ignored(slow: Bench) -> None:
+    process = await slow.start("run", "c.yaml", "--limit", "4", by=("nohup",))
+    await slow.served.rung.wait()
+    process.send_signal(signal.SIGHUP)
+
+    assert (await ended(process)).code == 0
+
+
+async def test_a_dry_run_shows_the_plan_and_sends_nothing(bench: Bench) -> None:
+    done = await bench.run("run", "c.yaml", "-n", "--rpm", "3")
+
+    assert done.code == 0
+    assert "  requests  3\n" in done.out
+    assert "at least 1m00s, bound by the limit of requests" in done.out
+    assert bench.simulator.record.entries() == []
+
+
+async def test_a_plan_in_json_is_one_object(bench: Bench) -> None:
+    plan: Json = json.loads((await bench.run("plan", "c.yaml", "--json")).out)
+
+    assert (plan["records"], plan["requests"]) == (RECORDS, 3)
+
+
+async def test_a_cost_above_what_asks_is_refused_where_nobody_can_be_asked(bench: Bench) -> None:
+    refused = await bench.run("run", "c.yaml", "--set", "budget.confirm_above=0.000000001")
+    accepted = await bench.run("run", "c.yaml", "--set", "budget.confirm_above=0.000000001", "--yes")
+
+    assert (refused.code, accepted.code) == (2, 0)
+    assert "add --yes" in refused.err
+
+
+async def test_fresh_begins_anew_and_keeps_the_old(bench: Bench) -> None:
+    await bench.run("run", "c.yaml")
+    sent = len(bench.simulator.record.entries())
+
+    assert (await bench.run("run", "c.yaml", "--fresh")).code == 0
+    assert len(bench.simulator.record.entries()) == 2 * sent
+    assert list((bench.folder / "out.jsonl.state").glob("old-out.jsonl-*"))
+
+
+async def test_status_tells_a_live_run_from_a_dead_and_a_finished_one(slow: Bench) -> None:
+    process = await slow.run_until_served("run", "c.yaml", "--limit", "8")
+    live = await running(await slow.start("status", "c.yaml", "--watch", "--json"))
+    process.kill()
+    await process.wait()
+    dead = await slow.run("status", "c.yaml")
+    await slow.run("run", "c.yaml", "--limit", "8")
+    finished = await slow.run("status", "c.yaml")
+
+    assert live["alive"]
+    assert f"pid {process.pid}" in live["holder"]
+    assert "The process is gone" in dead.out
+    assert finished.out.startswith("complete: 8 of 8 records have a result")
+
+
+async def running(watching: Process) -> Json:
+    """The first status of a run that is under way; ends the watching."""
+    assert watching.stdout is not None
+    async for line in watching.stdout:
+        seen: Json = json.loads(line)
+        if seen["state"] == "running":
+            watching.terminate()
+            await watching.communicate()
+            return seen
+    raise AssertionError("the run ended without being seen")
+
+
+async def test_status_before_any_run_says_so(bench: Bench) -> None:
+    assert (await bench.run("status", "c.yaml")).out == "out.jsonl: no run yet: pipeline run c.yaml\n"
+
+
+async def test_check_finds_bad_lines_and_lost_answers(bench: Bench) -> None:
+    assert (await bench.run("check", "in.jsonl", "--id", "id")).out == "60 records, no problem\n"
+    await bench.run("run", "c.yaml")
+    assert (await bench.run("check", "c.yaml")).code == 0
+
+    output = bench.folder / "out.jsonl"
+    output.write_bytes(b"".join(output.read_bytes().splitlines(keepends=True)[1:]))
+    torn = await bench.run("check", "c.yaml")
+    assert (torn.code, torn.out.splitlines()[0]) == (5, "in.jsonl:1: has no outcome")
+
+    with (bench.folder / "in.jsonl").open("a") as file:
+        file.write("{\n")
+    assert (await bench.run("check", "in.jsonl")).code == 2

@@ -1,0 +1,22 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncio_throttle.throttler
+import pytest
+
+
+class _LoopTime:
+    """Stands for the module `time` where a library asks it instead of the loop."""
+
+    @staticmethod
+    def monotonic() -> float:
+        return asyncio.get_running_loop().time()
+
+
+@pytest.fixture
+def throttler_on_loop_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let asyncio-throttle follow the loop's clock and not the system's: for `per_second` on virtual time."""
+    monkeypatch.setattr(asyncio_throttle.throttler, "time", _LoopTime)

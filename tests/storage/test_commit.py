@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import BudgetReached, StorageFailed
+from pipeline.storage.commit import Journal
+from pipeline.storage.ledger import Ledger, Settle
+from pipeline.types import Usage
+from tests.storage.outputs import DAY, dead, open_both, places_in, result
+
+
+async def settle(journal: Journal, ledger: Ledger, attempt: str, line: int, cost: int = 100) -> None:
+    entry = Settle(int(attempt[9:]), cost, Usage(3), "m", DAY, [result(ledger, int(attempt[9:]), line, cost)], [])
+    await journal.settle(
+        attempt, cost=cost, usage=entry.usage, model="m", day=DAY, results=entry.results, dead=entry.dead
+    )
+
+
+async def test_an_intent_is_durable_before_the_request_may_be_sent(tmp_path: Path) -> None:
+    places = places_in(tmp_path)
+    ledger, log, _ = open_both(places)
+    journal = Journal(ledger, log, linger=0)
+    journal.start()
+    attempt = await journal.reserve((1, 2), 500, "m")
+
+    assert ledger.inflight[1].lines == (1, 2)
+    assert attempt == f"{ledger.name}-1"
+    await journal.close(DAY)
+    assert (ledger.budget.unknown, ledger.inflight) == (500, {}), "what is still in flight at the end is unknown spend"
+    ledger.close()
+    log.close()
+
+
+async def test_many_records_settle_together(tmp_path: Path) -> None:
+    places = places_in(tmp_path)
+    ledger, log, _ = open_both(places)
+    journal = Journal(ledger, log, linger=0)
+    journal.start()
+
+    async def one(line: int) -> None:
+        await settle(journal, ledger, await journal.reserve((line,), 500, "m"), line)
+
+    await asyncio.gather(*(one(line) for line in range(1, 501)))
+    await journal.bury([dead(501)])
+    await journal.close(DAY)
+
+    assert (ledger.ok, ledger.failed, ledger.budget.spent) == (500, 1, 50_000)
+    assert places.partial.read_bytes().count(b"\n") == 500
+    ledger.check()
+    ledger.close()
+    log.close()
+
+
+async def test_an_intent_that_does_not_fit_waits_for_room(tmp_path: Path) -> None:
+    ledger, log, _ = open_both(places_in(tmp_path))
+    ledger.budget.cap = 1_000
+    journal = Journal(ledger, log, linger=0)
+    journal.start()
+    first = await journal.reserve((1,), 900, "m")
+    second = asyncio.create_task(journal.reserve((2,), 900, "m"))
+    await settle(journal, ledger, first, 1, cost=100)
+
+    assert await second == f"{ledger.name}-2"
+    await journal.close(DAY)
+    ledger.close()
+    log.close()
+
+
+async def test_an_intent_that_can_never_fit_is_refused_once_nothing_is_in_flight(tmp_path: Path) -> None:
+    ledger, log, _ = open_both(places_in(tmp_path))
+    ledger.budget.cap = 1_000
+    journal = Journal(ledger, log, linger=0)
+    journal.start()
+    first = await journal.reserve((1,), 900, "m")
+    second = asyncio.create_task(journal.reserve((2,), 900, "m"))
+    await settle(journal, ledger, first, 1, cost=900)
+
+    with pytest.raises(BudgetReached):
+        await second
+    await journal.close(DAY)
+    ledger.close()
+    log.close()
+
+
+async def test_a_disk_that_refuses_fails_everyone_and_nothing_is_tried_again(tmp_path: Path) -> None:
+    ledger, log, _ = open_both(places_in(tmp_path))
+    journal = Journal(ledger, log, linger=0)
+    journal.start()
+    attempt = await journal.reserve((1,), 500, "m")
+    log.path.unlink()
+
+    with pytest.raises(StorageFailed):
+        await settle(journal, ledger, attempt, 1)
+    with pytest.raises(StorageFailed):
+        await journal.reserve((2,), 500, "m")
+    await journal.close(DAY)
+    assert isinstance(journal.failure, StorageFailed)
+    ledger.close()
+    log.close()
+
+
+async def test_a_bug_in_the_writer_is_reported_and_does_not_hang(tmp_path: Path) -> None:
+    ledger, log, _ = open_both(places_in(tmp_path))
+    journal = Journal(ledger, log, linger=0)
+    journal.start()
+    await journal.bury([dead(1)])
+
+    with pytest.raises(StorageFailed, match="ValueError"):
+        await journal.bury([dead(1)])
+    ledger.close()
+    log.close()
