@@ -45,6 +45,8 @@ from pipeline.storage.state import Lock, Places, make_private
 from pipeline.types import BadLine, Record
 
 _SHOWN_BAD = 20
+_PROOF = 2.0
+"""Seconds that the first request of a run goes alone: a wrong key costs one request, a slow server no time."""
 
 
 class Interrupted(JobStopped):
@@ -203,7 +205,7 @@ class Run:
         )
         drain = Drain(backend)
         throttle = Throttle(drain, parts.limits, clock, observers)
-        circuit = Circuit(throttle, CircuitPolicy(max_outage=config.retry.max_outage), clock, observers)
+        circuit = Circuit(throttle, CircuitPolicy(max_outage=config.retry.max_outage, proof=_PROOF), clock, observers)
         policy = RetryPolicy(config.retry.attempts, config.retry.base, config.retry.cap, config.retry.max_wait)
         return Retry(circuit, policy, RetryBudget(), clock, random.random), drain, throttle
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from types import NoneType, UnionType
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -56,4 +56,4 @@ def _is_text(annotation: object) -> bool:
         return _is_text(get_args(annotation)[0])
     if kind in {Union, UnionType}:
         return all(_is_text(each) for each in get_args(annotation) if each is not NoneType)
-    return annotation is str or kind is Literal
+    return annotation is str

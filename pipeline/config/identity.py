@@ -15,7 +15,10 @@ _KEYS = {
 
 
 def fingerprint(loaded: Loaded) -> str:
-    """Return a hash of all that results depend on. Limits, budgets, paths and names are not part of it."""
+    """Return a hash of all that results depend on: the job, the model, what is asked of it and of which endpoint.
+
+    Limits, budgets and paths are not part of it, nor is the endpoint's address: a server may come back elsewhere.
+    """
     values = loaded.config.model_dump(mode="json", include=_KEYS)
     values |= {
         "id": loaded.config.input.id,

@@ -141,8 +141,8 @@ def _outputs(tree: nodes.Template) -> Iterator[nodes.Node]:
 
 
 def _is_looked_up(name: str) -> bool:
-    """Whether Jinja2 looks a name up in the record and nowhere else. It folds names beyond ASCII."""
-    return name.isascii() and name != "self" and name not in _environment().globals
+    """Whether a bare name is the record's alone: Jinja2 folds names beyond ASCII, and keeps `self` for itself."""
+    return name.isascii() and name != "self"
 
 
 def _formatting(pattern: str, names: Sequence[str], key: str) -> Template:

@@ -1,8 +1,11 @@
 """The state of a circuit: whether an endpoint that fails may be asked again, decided from counts and times alone.
 
+    unproven ──(the first request is answered, or has not come back for a while)──▶ closed
+
     closed ──(20 failures in a row, or nearly all in two minutes)──▶ open ──(5 s, doubled each time, up to 300 s)──▶
     half-open ──(the probe is answered)──▶ ramping ──(2, 4, 8 … at once, doubling every 5 s)──▶ closed
 
+While unproven, one request is under way: a wrong key or model shows before more is sent.
 A probe that fails opens the circuit again. The share of failures is judged by (requests - 2·ok) / (requests + 1), the
 rejection probability of client-side throttling in Google's SRE book, chapter 21.
 """
@@ -26,6 +29,7 @@ class CircuitPolicy:
         open_most: The longest that it stays open.
         step: While ramping, the requests allowed at once double after each step.
         max_outage: An endpoint that answered nothing for so long is unavailable.
+        proof: How long the very first request goes alone; 0 for not at all.
     """
 
     failures: int = 20
@@ -35,11 +39,13 @@ class CircuitPolicy:
     open_most: float = 300.0
     step: float = 5.0
     max_outage: float = 1_800.0
+    proof: float = 0.0
 
 
 class State(Enum):
     """Where a circuit stands."""
 
+    UNPROVEN = auto()
     CLOSED = auto()
     OPEN = auto()
     HALF_OPEN = auto()
@@ -61,7 +67,7 @@ class Breaker:
 
     def __init__(self, policy: CircuitPolicy) -> None:
         self._policy = policy
-        self.state = State.CLOSED
+        self.state = State.UNPROVEN if policy.proof else State.CLOSED
         self.generation = 0
         self._counts = _Counts(policy.window)
         self._row = 0
@@ -76,11 +82,13 @@ class Breaker:
             return self.generation
         if self.state is State.OPEN and now >= self._since + self._open_for:
             self._enter(State.HALF_OPEN, now)
-        elif self.state is State.RAMPING and self._steps(now) >= _RAMP_STEPS:
+        elif self._is_over(now):
             self._close()
             return self.generation
         if self._in_flight >= self._allowed(now):
             return None
+        if self.state is State.UNPROVEN:
+            self._since = now
         self._in_flight += 1
         return self.generation
 
@@ -88,6 +96,8 @@ class Breaker:
         """Return when time alone will admit more; None where only an outcome can."""
         if self.state is State.OPEN:
             return self._since + self._open_for
+        if self.state is State.UNPROVEN:
+            return self._since + self._policy.proof
         if self.state is State.RAMPING:
             return self._since + (self._steps(now) + 1) * self._policy.step
         return None
@@ -101,6 +111,8 @@ class Breaker:
         if self.state is State.HALF_OPEN:
             self._enter(State.RAMPING, now)
             return
+        if self.state is State.UNPROVEN:
+            self._close()
         self._counts.add(now, ok=True)
         self._leave()
 
@@ -112,6 +124,8 @@ class Breaker:
         if self.state is State.HALF_OPEN:
             self._open(now)
             return
+        if self.state is State.UNPROVEN:
+            self._close()
         self._row += 1
         self._counts.add(now, ok=False)
         self._leave()
@@ -132,12 +146,18 @@ class Breaker:
     def _allowed(self, now: float) -> int:
         if self.state is State.OPEN:
             return 0
-        if self.state is State.HALF_OPEN:
+        if self.state in (State.HALF_OPEN, State.UNPROVEN):
             return 1
         return 2 << self._steps(now)
 
     def _steps(self, now: float) -> int:
         return int((now - self._since) / self._policy.step)
+
+    def _is_over(self, now: float) -> bool:
+        """Whether time has ended a state in which few may go."""
+        if self.state is State.UNPROVEN:
+            return self._in_flight > 0 and now >= self._since + self._policy.proof
+        return self.state is State.RAMPING and self._steps(now) >= _RAMP_STEPS
 
     def _leave(self) -> None:
         if self.state is not State.CLOSED:

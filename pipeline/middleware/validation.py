@@ -55,17 +55,17 @@ class Validation:
 
     def _answered(self, request: Request, response: Response, body: dict[str, Json]) -> Response:
         answers = tuple(self._job.split(request.items, body))
-        usage = self._usage(request, body.get("usage"))
+        usage = self._usage(request, body)
         if len(answers) == 1 and not usage.estimated and isinstance(answers[0], dict):
             answers = ({**answers[0], "usage": body["usage"]},)
-        model = body.get("model")
+        model, tier = body.get("model"), body.get("service_tier")
         return replace(
             response,
             body=b"",
             answers=answers,
             usage=usage,
             model=model if isinstance(model, str) else request.model,
-            service_tier=body.get("service_tier"),
+            service_tier=tier if isinstance(tier, str) else None,
         )
 
     def _not_an_answer(self, response: Response, body: Json) -> PipelineError:
@@ -73,14 +73,14 @@ class Validation:
             return classify(response.status, response.headers, response.body, redact=self._redact)
         return _with_limits(Ambiguous("the answer holds no result", code="empty_answer"), response)
 
-    def _usage(self, request: Request, block: Json) -> Usage:
+    def _usage(self, request: Request, body: dict[str, Json]) -> Usage:
         reading = read_usage(
-            block,
+            body.get("usage"),
             input_bound=request.input_bound,
             output_bound=request.output_bound,
             estimate=sum([item.input_tokens for item in request.items]),
             items=len(request.items),
-            min_output=len(request.items) if request.output_bound else 0,
+            min_output=_written(body.get("choices")),
         )
         if reading.remark and reading.remark not in self._remarked:
             self._remarked.add(reading.remark)
@@ -91,3 +91,13 @@ class Validation:
 def _with_limits(error: PipelineError, response: Response) -> PipelineError:
     error.status, error.limits = response.status, response.limits
     return error
+
+
+def _written(choices: Json) -> int:
+    """How many choices hold a text: each took at least one output token."""
+    return sum(map(_has_text, choices)) if isinstance(choices, list) else 0
+
+
+def _has_text(choice: Json) -> bool:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    return bool(message.get("content") if isinstance(message, dict) else choice.get("text"))

@@ -16,7 +16,7 @@ from pipeline.events import Notice, Observer
 from pipeline.observers.snapshot import Snapshot
 from pipeline.observers.summary import Money, Part, Records, Requests, Summary, less, retried_nusd, tokens_of
 from pipeline.observers.tally import Tally
-from pipeline.storage.ledger import Ledger
+from pipeline.storage.ledger import Ledger, Spend
 from pipeline.storage.state import Places, replace_durably
 from pipeline.storage.usage import UsageLog, UsageLogError, UsageRow, usage_log_path
 
@@ -197,19 +197,34 @@ class Status:
         return self._position / self._size if self._size else None
 
     def _log_usage(self, ledger: Ledger) -> None:
-        run = self._run
-        rows = [
-            UsageRow(
-                0, spend.day, spend.model, run.endpoint, run.job, run.name, spend.kind, spend.requests,
-                spend.usage.input, spend.usage.cached, spend.usage.cache_write, spend.usage.output,
-                spend.usage.reasoning, spend.cost, ", ".join(sorted(self._prices.sources if self._prices else ())), (),
-            )
-            for spend in ledger.spends
-        ]  # fmt: skip
+        rows = [self._usage_row(spend) for spend in ledger.spends]
         try:
             UsageLog(usage_log_path(os.environ)).sync(ledger.name, rows, now=self._clock.now())
         except UsageLogError as error:
             self._tally.see(Notice("warning", str(error)))
+
+    def _usage_row(self, spend: Spend) -> UsageRow:
+        run, usage, prices = self._run, spend.usage, self._prices
+        at = datetime.fromisoformat(spend.day).replace(tzinfo=UTC)
+        priced = spend.cost > 0 or (prices is not None and prices.knows(spend.model, at))
+        return UsageRow(
+            run_no=0,  # the ledger adds up all runs of its output
+            day=spend.day,
+            model=spend.model,
+            endpoint=run.endpoint,
+            job=run.job,
+            name=run.name,
+            kind=spend.kind,
+            requests=spend.requests,
+            input=usage.input,
+            cached=usage.cached,
+            cache_write=usage.cache_write,
+            output=usage.output,
+            reasoning=usage.reasoning,
+            cost_nusd=spend.cost if priced else None,
+            price_source=", ".join(sorted(prices.sources)) if prices is not None else "",
+            tags=(),
+        )
 
     @staticmethod
     def _json(summary: Summary) -> bytes:

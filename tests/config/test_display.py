@@ -57,7 +57,7 @@ def test_the_schema_names_every_key_and_says_what_it_is() -> None:
     assert found["required"] == ["job", "endpoint", "input", "output"]
     assert found["additionalProperties"] is False
     assert found["properties"]["timeout"]["default"] == 600.0
-    assert found["$defs"]["ModelLimits" if "ModelLimits" in found["$defs"] else "Limits"]["properties"]["rpm"]
+    assert found["$defs"]["Limits"]["properties"]["rpm"]
     assert (
         found["$defs"]["Budget"]["properties"]["hard_usd"]["description"] == "The run stops before it could spend more."
     )

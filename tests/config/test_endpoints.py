@@ -148,6 +148,7 @@ mine:
   base_url: https://h
   limits:
     gpt-6: {rpm: 1, tpm: 10}
+    gpt-6*: {rpm: 9}
     gpt-6-luna*: {rpm: 2}
     gpt-*: {rpm: 3}
     default: {per_second: 4}

@@ -100,6 +100,7 @@ SECRET = "what-the-record-holds"
         ("{{ nested[a] }}", "a field that it asks for"),
         ("{{ list[5] }}", "the field '5'"),
         ("{{ lipsum }}", "the field 'lipsum'"),
+        ("{{ range }}", "the field 'range'"),
     ],
 )
 def test_a_missing_field_is_named_but_no_value_is(source: str, lacking: str) -> None:

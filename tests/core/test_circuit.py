@@ -229,3 +229,45 @@ def test_whatever_happens_time_or_an_outcome_admits_again(steps: list[tuple[str,
 
     at = breaker.next_at(now)
     assert breaker.admit(now if at is None else max(now, at)) is not None
+
+
+def test_the_first_request_goes_alone_until_it_is_answered() -> None:
+    breaker = Breaker(CircuitPolicy(proof=2.0))
+    permit = breaker.admit(10.0)
+    alone = breaker.admit(10.5)
+    assert permit is not None
+    breaker.answered(permit, 10.6)
+
+    assert alone is None
+    assert all(breaker.admit(10.6) is not None for _ in range(100))
+
+
+def test_a_first_request_that_is_slow_does_not_hold_the_others_for_long() -> None:
+    breaker = Breaker(CircuitPolicy(proof=2.0))
+    breaker.admit(10.0)
+
+    assert breaker.next_at(10.0) == 12.0
+    assert breaker.admit(11.9) is None
+    assert all(breaker.admit(12.0) is not None for _ in range(100))
+
+
+def test_a_first_request_that_was_not_sent_makes_way_for_the_next() -> None:
+    breaker = Breaker(CircuitPolicy(proof=2.0))
+    permit = breaker.admit(10.0)
+    assert permit is not None
+    breaker.released(permit)
+
+    assert breaker.admit(10.1) is not None
+    assert breaker.admit(10.1) is None
+
+
+def test_a_first_request_that_failed_is_counted_and_the_others_go() -> None:
+    breaker = Breaker(CircuitPolicy(proof=2.0, failures=2))
+    permit = breaker.admit(10.0)
+    assert permit is not None
+    breaker.failed(permit, 10.1)
+    second = breaker.admit(10.1)
+    assert second is not None
+    breaker.failed(second, 10.2)
+
+    assert breaker.state is State.OPEN

@@ -1,5 +1,5 @@
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -196,3 +196,15 @@ def test_without_a_budget_no_model_is_refused() -> None:
     unlimited.require("nobody", AT)
 
     assert [unlimited.knows("cheap", AT), unlimited.knows("nobody", AT)] == [True, False]
+
+
+def test_a_request_is_priced_at_the_time_it_was_sent() -> None:
+    dated = PriceBook(lambda _model, at: PriceCard({"standard": CHEAP if at < AT.timestamp() else DEAR}))
+    counted = RequestPrices(dated, tier=None, refuse_unknown=True, remark=print)
+    before = AT - timedelta(seconds=1)
+
+    assert [counted.bound(request(), at) for at in (before, AT)] == [CHEAP.bound(1000, 100), DEAR.bound(1000, 100)]
+    assert [counted.cost(request(), response(), at) for at in (before, AT)] == [
+        CHEAP.cost(Usage(500, 50)),
+        DEAR.cost(Usage(500, 50)),
+    ]

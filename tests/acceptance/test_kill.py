@@ -1,0 +1,75 @@
+"""kill -9 in the middle of a job, then the same command."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from pipeline.simulator import digest
+from tests.acceptance.command import pipeline, read_lines, start, write_config, write_records
+from tests.acceptance.conftest import Judge
+
+RECORDS = int(os.environ.get("PIPELINE_TEST_KILL_RECORDS", "20000"))
+KILLS = int(os.environ.get("PIPELINE_TEST_KILLS", "3"))
+
+
+def on_disk(path: Path) -> set[str]:
+    """Digests of the texts whose answers are whole lines of the output."""
+    if not path.exists():
+        return set()
+    return {digest(orjson.loads(line)["text"]) for line in path.read_bytes().split(b"\n")[:-1] if line}
+
+
+@pytest.mark.parametrize("order", ["input", "done"])
+def test_the_same_command_finishes_what_a_kill_interrupted(
+    judge: Callable[..., Judge], tmp_path: Path, order: str
+) -> None:
+    server = judge("--engine", "hashing", "--latency", "0.15", "--jitter", "0.1")
+    texts = [f"text {number} of {RECORDS}" for number in range(RECORDS)]
+    write_records(tmp_path / "in.jsonl", [{"text": text} for text in texts])
+    config = write_config(
+        tmp_path,
+        "kill",
+        job="embeddings",
+        endpoint="simulator",
+        model="simulator-hashing-256",
+        input={"path": "in.jsonl"},
+        output={"path": "out.jsonl", "keep": ["text"], "order": order},
+        text="{{ text }}",
+        limits={"concurrency": 64, "rpm": 1_000_000},
+        budget={"hard_usd": 1},
+    )
+    kept: list[tuple[int, set[str]]] = []
+    for kill in range(1, KILLS + 1):
+        process = start(["run", str(config)], tmp_path, server.environment)
+        while len(server.served()) < kill * RECORDS // 20 // (KILLS + 2) and process.poll() is None:
+            time.sleep(0.02)  # the server is another process: it can only be watched
+        process.kill()
+        process.communicate()
+        kept.append((len(server.entries()), on_disk(tmp_path / "out.jsonl.partial")))
+    ended = pipeline("run", str(config), "--json", home=tmp_path, extra=server.environment)
+    entries, lines = server.entries(), read_lines(tmp_path / "out.jsonl")
+    asked = [{shown for entry in entries[before:] for shown in entry.inputs} for before, _ in kept]
+    again = [shown for later, (_, owned) in zip(asked, kept, strict=True) for shown in later & owned]
+    money = ended.summary["money"]
+    counts = Counter(line["custom_id"] for line in lines)
+    print(
+        f"\n{KILLS} kills, {len(lines)} lines, {len(again)} bought again of {len(kept[-1][1])} on disk; "
+        f"billed {server.billed()} <= recorded {money['spent_nusd'] + money['unknown_nusd']} <= {money['cap_nusd']}"
+    )
+
+    assert ended.code == 0
+    assert kept[-1][1]
+    assert set(counts) == {str(number) for number in range(1, RECORDS + 1)}
+    assert max(counts.values()) == 1
+    assert {line["text"] for line in lines} == set(texts)
+    assert again == []
+    assert server.billed() <= money["spent_nusd"] + money["unknown_nusd"] <= money["cap_nusd"]
+    if order == "input":
+        assert [line["text"] for line in lines] == texts
