@@ -91,12 +91,13 @@ def places_of(loaded: Loaded) -> Places:
     return Places(output, Path(config.state) if config.state else default_state(output))
 
 
-def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False) -> Parts:
+def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends: bool = True) -> Parts:
     """Make the parts. May take a second to load a vocabulary: call it in a thread.
 
     Args:
         loaded: The config.
         observers: See remarks on prices.
+        sends: Whether requests are to be sent; where not, no key is needed.
         exact: Whether tokens must be counted exactly, where the vocabulary can be had.
 
     Raises:
@@ -122,7 +123,7 @@ def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False) -> Par
     bounds = (config.batch.max_items, job.max_items, endpoint.max_items)
     return Parts(
         job=job,
-        endpoint=_endpoint(loaded),
+        endpoint=_endpoint(loaded, keyed=sends),
         timeouts=Timeouts(total=config.timeout),
         limits=Limits(limits.concurrency, limits.rpm, limits.tpm, limits.per_second),
         max_items=min(bound for bound in bounds if bound is not None),
@@ -163,9 +164,10 @@ def _spec(config: Config, tokenizer: TextTokenizer, longest: int | None) -> JobS
     )
 
 
-def _endpoint(loaded: Loaded) -> Endpoint:
+def _endpoint(loaded: Loaded, *, keyed: bool) -> Endpoint:
     endpoint = loaded.endpoint
-    key = Secret(read_secret(endpoint.api_key, loaded.environ)) if endpoint.api_key is not None else None
+    reference = endpoint.api_key if keyed else None
+    key = Secret(read_secret(reference, loaded.environ)) if reference is not None else None
     return Endpoint(loaded.config.endpoint, endpoint.base_url, key, endpoint.organization, endpoint.project)
 
 

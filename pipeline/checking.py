@@ -91,7 +91,7 @@ async def check_run(loaded: Loaded) -> CheckReport:
     places = places_of(loaded)
     source = loaded.config.input
     if not places.output.exists():
-        return await check_input(source.path, source.id, assemble(loaded, Observers()))
+        return await check_input(source.path, source.id, assemble(loaded, Observers(), sends=False))
     report, settled = _Report(), Bitmap()
     for number, raw in _lines(places.output):
         identity = line_identity(raw)

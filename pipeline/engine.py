@@ -33,6 +33,7 @@ UNBOUNDED_OUTPUT = 131_072
 """Output tokens that a request without a limit of its own may bring: the most that current models write."""
 _UNBOUNDED_CHARGE = 512
 _MOST_BUGS = 10
+_NULL_CONTENT = "null_content"
 
 
 class Batch(NamedTuple):
@@ -226,7 +227,7 @@ class Engine:
                 raise
             self._return(batch, error)
         else:
-            await self._settle(request, response)
+            await self._settle(request, response, again=batch.attempts == 0)
 
     def _return(self, batch: Batch, error: PipelineError) -> None:
         """Take a batch back in smaller pieces: one by one where its answers were mixed up, else in halves."""
@@ -256,7 +257,8 @@ class Engine:
             first_at=batch.first_at,
         )
 
-    async def _settle(self, request: Request, response: Response) -> None:
+    async def _settle(self, request: Request, response: Response, *, again: bool) -> None:
+        """Record what came back. An answer without content is asked for once more, if `again`."""
         if not response.usage.estimated:
             self._calibration.observe(sum([item.input_tokens for item in request.items]), response.usage.input)
         weights = [item.input_tokens + 1 for item in request.items]
@@ -265,6 +267,9 @@ class Engine:
         results: list[Result] = []
         dead: list[DeadLetter] = []
         for item, answer, cost, usage in zip(request.items, response.answers, costs, usages, strict=True):
+            if again and isinstance(answer, Rejected) and answer.code == _NULL_CONTENT:
+                self._returned.append(Batch((item,), 1, self._clock.now()))
+                continue
             if isinstance(answer, Exception):
                 dead.append(self._refused(item.record, answer, request))
                 continue

@@ -112,7 +112,7 @@ async def plan(loaded: Loaded, observers: Observer, progress: Callable[[int], No
     Raises:
         UsageError: The config or its input is refused.
     """
-    parts = await asyncio.to_thread(assemble, loaded, observers, exact=True)
+    parts = await asyncio.to_thread(assemble, loaded, observers, exact=True, sends=False)
     sums = _Sums(parts)
     packer = Packer(parts.max_items, parts.max_tokens)
     with Source(loaded.config.input.path, limit=loaded.config.limit) as source:

@@ -207,3 +207,21 @@ async def test_a_false_usage_is_not_believed(tmp_path: Path) -> None:
     assert ended.ledger.budget.spent >= 20 * 20 * 2
     assert all(line["usage"]["estimated"] for line in ended.lines.values())
     assert any("usage" in notice.message for notice in ended.tally.notices)
+
+
+async def test_an_answer_without_content_is_asked_for_once_more_and_both_are_paid(tmp_path: Path) -> None:
+    spec = JobSpec("m", TextTokenizer("o200k_base"), {"max_tokens": 9}, {"prompt": lambda data: str(data["text"])})
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+
+    def said(content: str | None) -> Response:
+        message = {"role": "assistant", "content": content}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return answer({"model": "m", "choices": [choice], "usage": usage})
+
+    mended = await run(tmp_path / "mended", TEXTS[:1], [said(None), said("yes")], job=Chat(spec))
+    hopeless = await run(tmp_path / "hopeless", TEXTS[:1], [said(None), said(None)], job=Chat(spec))
+
+    assert mended.lines[1]["text"] == "yes"
+    assert mended.ledger.budget.spent == 2 * (3 + 2 * 2)
+    assert hopeless.dead[1].code == "null_content"
+    assert len(hopeless.requests) == 2

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.confirm import confirm
@@ -15,16 +15,15 @@ from pipeline.cli.display import Display, Shown, on_terminal
 from pipeline.cli.loop import run_loop, signals_to
 from pipeline.cli.streams import say
 from pipeline.cli.summary import headline, nothing_to_do, summary_block, summary_line, was_refused
-from pipeline.errors import UsageError
+from pipeline.cli.to_stdout import copy_to_stdout, wants_stdout
 from pipeline.observers.log import Log
+from pipeline.observers.progress import Trouble
 from pipeline.secret import redact_patterns
 from pipeline.types import Json
 
 if TYPE_CHECKING:
     from pipeline.config import Loaded
     from pipeline.runner import Run
-
-_STDOUT = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +42,14 @@ class Execution:
 
 def execute(execution: Execution) -> int:
     """Run to the end, or to what stops it, and return the exit code."""
-    output = execution.loaded.config.output.path
-    if output == _STDOUT and sys.stdout is None:
-        raise UsageError("the output is stdout, which is closed")
+    to_stdout = wants_stdout(execution.loaded)
     if execution.ask:
         confirm(execution.loaded, fresh=execution.fresh)
     summary = run_loop(watched(execution))
+    if to_stdout and summary["state"] == "complete":
+        copy_to_stdout(Path(summary["output"]))
     if execution.shown.as_json:
-        say(json.dumps(summary), err=output == _STDOUT)
+        say(json.dumps(summary), err=to_stdout)
     code: int = summary["exit_code"]
     return code
 
@@ -64,7 +63,8 @@ async def watched(execution: Execution) -> Json:
     run = Run(execution.loaded, fresh=execution.fresh, retry=execution.retry)
     display = Display.on_stderr(shown)
     run.observers.add(Log(display.say, _now, least=shown.least, style=shown.style, stamped=not on_terminal()))
-    showing = asyncio.create_task(_show(run, display))
+    run.observers.add(trouble := Trouble())
+    showing = asyncio.create_task(_show(run, display, trouble))
     last: list[str] = []
     try:
         with signals_to(run, _silent if shown.quiet else display.say):
@@ -76,10 +76,10 @@ async def watched(execution: Execution) -> Json:
         display.close(*last)
 
 
-async def _show(run: Run, display: Display) -> None:
+async def _show(run: Run, display: Display, trouble: Trouble) -> None:
     while display.period is not None:
         await asyncio.sleep(display.period)
-        display.show(run.snapshot())
+        display.show(trouble.noted(run.snapshot()))
 
 
 def last_words(summary: Json, commands: Mapping[str, str], shown: Shown, *, block: bool) -> list[str]:

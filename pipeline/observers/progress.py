@@ -7,9 +7,11 @@ from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Protocol, TextIO
 
+from pipeline.events import AttemptEnded, Event
 from pipeline.observers.snapshot import Snapshot
 
 _UNITS = ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
+_ENOUGH_FAILURES = 3
 _WINDOW = 60.0
 """Seconds over which the rate is taken: long enough to be steady, short enough to follow a pause."""
 
@@ -112,7 +114,7 @@ def details(snapshot: Snapshot) -> list[str]:
     parts.append(_per_minute(snapshot.tokens_per_minute, snapshot.tpm_limit, "tok"))
     parts.append(_cost(snapshot))
     if snapshot.paused:
-        parts.append(f"paused: {snapshot.paused}")
+        parts.append(snapshot.paused)
     return parts
 
 
@@ -121,8 +123,27 @@ def progress_line(snapshot: Snapshot, per_second: float) -> str:
     return " · ".join(headline(snapshot, per_second) + details(snapshot))
 
 
+class Trouble:
+    """Notices that nothing but failures comes back, which is worth more than a bar that stands still."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._code = ""
+
+    def see(self, event: Event) -> None:
+        if isinstance(event, AttemptEnded):
+            self._failures = self._failures + 1 if event.error else 0
+            self._code = event.code or event.error or ""
+
+    def noted(self, snapshot: Snapshot) -> Snapshot:
+        """Return `snapshot` with the failures as the reason why nothing moves, where there is no better one."""
+        if snapshot.paused or self._failures < _ENOUGH_FAILURES:
+            return snapshot
+        return snapshot._replace(paused=f"{self._failures:,} attempts in a row failed: {self._code}")
+
+
 def _per_minute(now: float, limit: int | None, unit: str) -> str:
-    return f"{_against(short(now), short(limit) if limit else None)} {unit}/min"
+    return f"{_against(short(max(0.0, now)), short(limit) if limit else None)} {unit}/min"
 
 
 def _against(value: str, limit: str | None) -> str:

@@ -192,9 +192,12 @@ class Status:
         )
 
     def _fraction(self) -> float | None:
-        if self._at_end and self._ledger is not None:
-            return self._ledger.done.total / max(1, self._ledger.records_read)
-        return self._position / self._size if self._size else None
+        """Settled records of all, which are estimated from the bytes of those that have been read."""
+        ledger = self._ledger
+        if ledger is None or not (self._at_end or (self._size and self._position)):
+            return None
+        read = 1.0 if self._at_end or not self._size else min(1.0, self._position / self._size)
+        return min(1.0, ledger.done.total * read / max(1, ledger.records_read))
 
     def _log_usage(self, ledger: Ledger) -> None:
         rows = [self._usage_row(spend) for spend in ledger.spends]

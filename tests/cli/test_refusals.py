@@ -34,6 +34,7 @@ def typed(*arguments: str) -> int:
         ("run absent.yaml", "absent.yaml: "),
         ("run c.yaml -i absent.jsonl", "absent.jsonl"),
         ("run c.yaml -o in.jsonl", "is the input itself"),
+        ("run c.yaml -o -", "--state DIR"),
         ("run c.yaml --set limits.tmp=5", "(did you mean 'tpm'?)"),
         ("run c.yaml --set limits", "KEY=VALUE"),
         ("run c.yaml --budget free", "command line: budget.hard_usd: "),

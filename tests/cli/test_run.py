@@ -298,3 +298,13 @@ async def test_check_finds_bad_lines_and_lost_answers(bench: Bench) -> None:
     with (bench.folder / "in.jsonl").open("a") as file:
         file.write("{\n")
     assert (await bench.run("check", "in.jsonl")).code == 2
+
+
+async def test_an_output_to_stdout_is_data_alone_and_comes_again_on_the_next_run(bench: Bench) -> None:
+    done = await bench.run("run", "c.yaml", "-o", "-", "--state", "state", "--json")
+    again = await bench.run("run", "c.yaml", "-o", "-", "--state", "state")
+
+    assert [json.loads(line)["id"] for line in done.out.splitlines()] == [f"r{n}" for n in range(1, RECORDS + 1)]
+    assert json.loads(done.err)["exit_code"] == 0
+    assert again == Done(0, done.out, "")
+    assert not (bench.folder / "-").exists()

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.events import AttemptEnded
 from pipeline.observers.progress import (
     Lines,
     Pace,
+    Trouble,
     duration,
     money,
     progress_line,
@@ -151,7 +153,7 @@ def test_a_line_says_nothing_of_what_is_not_known() -> None:
 
 
 def test_a_line_says_why_it_is_paused() -> None:
-    assert progress_line(HALFWAY._replace(paused="429 for 5s"), 25).endswith(" · paused: 429 for 5s")
+    assert progress_line(HALFWAY._replace(paused="paused by the endpoint"), 25).endswith(" · paused by the endpoint")
 
 
 def test_money_whose_fate_is_unknown_is_shown_apart() -> None:
@@ -177,3 +179,34 @@ def test_lines_are_written_one_a_snapshot() -> None:
     lines.close()
 
     assert stream.getvalue().splitlines() == [progress_line(START, 0), "warning: slow", progress_line(HALFWAY, 25)]
+
+
+FAILED = AttemptEnded(0.1, 1, 0, 0, "Unreachable", "unreachable", None)
+ANSWERED = AttemptEnded(0.1, 1, 5, 0, None, None, 200)
+
+
+def after(*events: AttemptEnded) -> str | None:
+    trouble = Trouble()
+    for event in events:
+        trouble.see(event)
+    return trouble.noted(START).paused
+
+
+def test_failures_in_a_row_are_named_as_the_reason_why_nothing_moves() -> None:
+    assert after(FAILED, FAILED, FAILED) == "3 attempts in a row failed: unreachable"
+
+
+def test_failures_between_answers_are_no_trouble() -> None:
+    assert after(FAILED, FAILED, ANSWERED, FAILED) is None
+
+
+def test_a_pause_is_a_better_reason_than_failures() -> None:
+    trouble = Trouble()
+    for event in (FAILED, FAILED, FAILED):
+        trouble.see(event)
+
+    assert trouble.noted(START._replace(paused="paused by the endpoint")).paused == "paused by the endpoint"
+
+
+def test_a_rate_that_was_given_back_is_not_below_zero() -> None:
+    assert " 0 tok/min" in progress_line(START._replace(tokens_per_minute=-0.4), 0)
