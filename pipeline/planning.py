@@ -16,7 +16,7 @@ from pipeline.core.packing import Packer
 from pipeline.core.parse import parse_line
 from pipeline.engine import UNBOUNDED_OUTPUT
 from pipeline.errors import Rejected
-from pipeline.events import Observer
+from pipeline.events import Observer, Observers
 from pipeline.storage.lines import Page
 from pipeline.storage.source import Source
 from pipeline.types import BadLine, Item, Request
@@ -101,7 +101,9 @@ class _Sums:
         self.cost_bound += price.bound(request.input_bound, request.output_bound)
 
 
-async def plan(loaded: Loaded, observers: Observer, progress: Callable[[int], None] = lambda _: None) -> Plan:
+async def plan(
+    loaded: Loaded, observers: Observer | None = None, progress: Callable[[int], None] = lambda _: None
+) -> Plan:
     """Read the input of a config and say what running it would do.
 
     Args:
@@ -112,7 +114,7 @@ async def plan(loaded: Loaded, observers: Observer, progress: Callable[[int], No
     Raises:
         UsageError: The config or its input is refused.
     """
-    parts = await asyncio.to_thread(assemble, loaded, observers, exact=True, sends=False)
+    parts = await asyncio.to_thread(assemble, loaded, observers or Observers(), exact=True, sends=False)
     sums = _Sums(parts)
     packer = Packer(parts.max_items, parts.max_tokens)
     with Source(loaded.config.input.path, limit=loaded.config.limit) as source:

@@ -79,7 +79,7 @@ class Run:
         self._clock = SystemClock()
         self._tally = Tally()
         self.observers = Observers([self._tally])
-        self._status = Status(_name(loaded), places_of(loaded), self._tally, self._clock)
+        self._status = Status(_name(loaded), places_of(loaded), self._tally, self._clock, loaded.environ)
         self._engine: Engine | None = None
         self._interrupted: Interrupted | None = None
 
@@ -227,6 +227,11 @@ class Run:
             return None
         error = BudgetReached("the deadline has come; run again to go on", code="deadline")
         return asyncio.get_running_loop().call_later(seconds, engine.stop, error)
+
+
+async def run(loaded: Loaded, *, fresh: bool = False, retry: Sequence[str] | None = None) -> Summary:
+    """Run a config to its end, or to what stops it. Arguments as `Run`; JobStopped is in the summary, not raised."""
+    return await Run(loaded, fresh=fresh, retry=retry).execute()
 
 
 def _name(loaded: Loaded) -> RunName:

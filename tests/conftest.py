@@ -7,6 +7,10 @@ import asyncio
 import asyncio_throttle.throttler
 import pytest
 
+from tests.judge import judge
+
+__all__ = ["judge"]
+
 
 class _LoopTime:
     """Stands for the module `time` where a library asks it instead of the loop."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,11 +41,12 @@ class RunName(NamedTuple):
 class Status:
     """What is known of a run, from before it has a ledger until after it has ended."""
 
-    def __init__(self, run: RunName, places: Places, tally: Tally, clock: Clock) -> None:
+    def __init__(self, run: RunName, places: Places, tally: Tally, clock: Clock, environ: Mapping[str, str]) -> None:
         self._run = run
         self._places = places
         self._tally = tally
         self._clock = clock
+        self._environ = environ
         self._ledger: Ledger | None = None
         self._prices: RequestPrices | None = None
         self._throttle: Throttle | None = None
@@ -202,7 +204,7 @@ class Status:
     def _log_usage(self, ledger: Ledger) -> None:
         rows = [self._usage_row(spend) for spend in ledger.spends]
         try:
-            UsageLog(usage_log_path(os.environ)).sync(ledger.name, rows, now=self._clock.now())
+            UsageLog(usage_log_path(self._environ)).sync(ledger.name, rows, now=self._clock.now())
         except UsageLogError as error:
             self._tally.see(Notice("warning", str(error)))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.acceptance.command import pipeline, read_lines, write_config
-from tests.acceptance.conftest import Judge
+from tests.judge import Judge
 
 GOOD = {
     "crlf": b'{"id": "a", "text": "line with a carriage return"}\r',

@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletion
 
 from pipeline.types import Json
 from tests.acceptance.command import pipeline, read_lines, write_config, write_records
-from tests.acceptance.conftest import Judge
+from tests.judge import Judge
 
 BODIES: dict[str, Callable[[int], Json]] = {
     "chat": lambda n: {

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.simulator import chat_prompt, expected_text
 from tests.acceptance.command import pipeline, read_lines, write_config, write_records
-from tests.acceptance.conftest import Judge
+from tests.judge import Judge
 
 
 def text(number: int) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.simulator import digest
 from tests.acceptance.command import pipeline, read_lines, start, write_config, write_records
-from tests.acceptance.conftest import Judge
+from tests.judge import Judge
 
 RECORDS = int(os.environ.get("PIPELINE_TEST_KILL_RECORDS", "20000"))
 KILLS = int(os.environ.get("PIPELINE_TEST_KILLS", "3"))

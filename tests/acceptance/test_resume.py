@@ -14,7 +14,7 @@ import zstandard
 
 from pipeline.types import Json
 from tests.acceptance.command import environment, pipeline, read_lines, write_config, write_records
-from tests.acceptance.conftest import Judge
+from tests.judge import Judge
 
 KEYS: dict[str, Json] = {
     "job": "embeddings",

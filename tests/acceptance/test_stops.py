@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.command import pipeline, read_lines, start, write_config, write_endpoint, write_records
-from tests.acceptance.conftest import Judge
+from tests.judge import Judge
 
 RECORDS = 400
 

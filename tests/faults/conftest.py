@@ -1,0 +1,61 @@
+"""Gathers the results of the tests by row of the catalogue, for `python -m tests.faults`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import pytest
+
+from tests.faults.catalogue import AREAS, ROWS
+
+
+class Result(NamedTuple):
+    """How one test of a row ended."""
+
+    outcome: str
+    reason: str
+
+
+_results: dict[int, list[Result]] = defaultdict(list)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "row(*numbers): rows of the fault catalogue that the test proves")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rows", action="store_true", help="print the table of the fault catalogue")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
+    report: pytest.TestReport = yield
+    if report.when == "call" or report.outcome != "passed":
+        reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
+        for marker in item.iter_markers("row"):
+            for number in marker.args:
+                _results[number].append(Result(report.outcome, reason))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not config.getoption("--rows"):
+        return
+    area = ""
+    for row in ROWS:
+        if row.area != area:
+            area = row.area
+            terminalreporter.write_sep("-", f"{area} {AREAS[area]}")
+        terminalreporter.write_line(f"{row.number:>4}  {_verdict(_results[row.number]):<8} {row.fault}")
+        for reason in sorted({result.reason for result in _results[row.number] if result.outcome == "skipped"}):
+            terminalreporter.write_line(f"      {reason}")
+
+
+def _verdict(results: list[Result]) -> str:
+    outcomes = {result.outcome for result in results}
+    if "failed" in outcomes:
+        return "FAILED"
+    if outcomes == {"skipped"}:
+        return "skipped"
+    return "green" if outcomes else "NO TEST"
