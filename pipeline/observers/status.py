@@ -17,7 +17,8 @@ from pipeline.events import Notice, Observer
 from pipeline.observers.snapshot import Snapshot
 from pipeline.observers.summary import Money, Part, Records, Requests, Summary, less, retried_nusd, tokens_of
 from pipeline.observers.tally import Tally
-from pipeline.storage.ledger import Ledger, Spend
+from pipeline.storage.entries import Spend
+from pipeline.storage.ledger import Ledger
 from pipeline.storage.state import Places, replace_durably
 from pipeline.storage.usage import UsageLog, UsageLogError, UsageRow, usage_log_path
 

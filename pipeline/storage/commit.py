@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from pipeline.core.identity import attempt_name, attempt_number
 from pipeline.errors import PipelineError, StorageFailed
-from pipeline.storage.ledger import Bury, Entry, Ledger, Read, Release, Reserve, Settle
+from pipeline.storage.entries import Bury, Entry, Read, Release, Reserve, Settle
+from pipeline.storage.ledger import Ledger
 from pipeline.storage.lines import Chunk
 from pipeline.storage.results import OutputLog
 from pipeline.types import DeadLetter, Result, Usage

@@ -12,115 +12,20 @@ Invariants, each checked by `check`:
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import orjson
 
 from pipeline.core.budget import Budget
-from pipeline.errors import BudgetReached, StateMismatch, StorageFailed, UsageError
+from pipeline.errors import BudgetReached, StateMismatch, StorageFailed
 from pipeline.storage.bitmap import Bitmap
+from pipeline.storage.entries import Bury, Entry, Inflight, Kind, Read, Release, Reserve, Settle, Spend
+from pipeline.storage.ledger_file import check_file, connect, create_file, named_errors
 from pipeline.storage.lines import CHUNK_LINES, Chunk
-from pipeline.storage.results import NO_TAIL, OutputLog
-from pipeline.storage.state import storage_errors, sync_directory
-from pipeline.types import DeadLetter, Json, Result, Usage
-
-Kind = Literal["ok", "retried", "unknown"]
-
-APPLICATION_ID = 0x70697065
-VERSION = 1
-_SCHEMA = """
-CREATE TABLE meta(k TEXT PRIMARY KEY, v) WITHOUT ROWID;
-CREATE TABLE progress(
-    one INTEGER PRIMARY KEY CHECK (one = 1),
-    out_off INT NOT NULL, tail BLOB NOT NULL, spent INT NOT NULL, unknown INT NOT NULL,
-    next_attempt INT NOT NULL, ok INT NOT NULL);
-CREATE TABLE chunk(
-    n INTEGER PRIMARY KEY, start INT NOT NULL, "end" INT NOT NULL, lines INT NOT NULL, blank INT NOT NULL,
-    digest BLOB NOT NULL);
-CREATE TABLE done(n INTEGER PRIMARY KEY, bits BLOB NOT NULL);
-CREATE TABLE inflight(attempt INTEGER PRIMARY KEY, lines TEXT NOT NULL, reserve INT NOT NULL, model TEXT NOT NULL,
-    sent_at REAL NOT NULL);
-CREATE TABLE failed(
-    line INTEGER PRIMARY KEY, custom_id TEXT NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL,
-    attempts INT NOT NULL, first_at REAL, last_at REAL, record BLOB NOT NULL);
-CREATE TABLE resent(line INTEGER PRIMARY KEY, ambiguous INT NOT NULL);
-CREATE TABLE rollup(
-    model TEXT, day TEXT, kind TEXT, requests INT NOT NULL, input INT NOT NULL, output INT NOT NULL,
-    cached INT NOT NULL, cache_write INT NOT NULL, reasoning INT NOT NULL, cost INT NOT NULL,
-    PRIMARY KEY (model, day, kind)) WITHOUT ROWID;
-"""
-
-
-class Reserve(NamedTuple):
-    """An intent to send: durable before the request is."""
-
-    attempt: int
-    lines: tuple[int, ...]
-    amount: int
-    """Nano-USD that the attempt can cost at the most."""
-    model: str
-    at: float
-
-
-class Settle(NamedTuple):
-    """An attempt was answered: its cost, and what became of its records."""
-
-    attempt: int
-    cost: int
-    usage: Usage
-    model: str
-    day: str
-    results: Sequence[Result]
-    dead: Sequence[DeadLetter]
-
-
-class Release(NamedTuple):
-    """An attempt brought no answer."""
-
-    attempt: int
-    day: str
-    billed: bool
-    """It may have been billed: its reservation becomes unknown spend."""
-    ambiguous: bool
-    """It counts against the number of ambiguous sends of its records."""
-
-
-class Bury(NamedTuple):
-    """Records given up on without a further attempt."""
-
-    dead: Sequence[DeadLetter]
-
-
-class Read(NamedTuple):
-    """How far the input has been read."""
-
-    chunks: Sequence[Chunk]
-
-
-Entry = Settle | Release | Bury | Read
-
-
-class Inflight(NamedTuple):
-    """An attempt that may be on the wire."""
-
-    lines: tuple[int, ...]
-    reserve: int
-    model: str
-
-
-class Spend(NamedTuple):
-    """One row of the rollup: what was spent on a model on a day, by kind (`ok`, `retried`, `unknown`)."""
-
-    model: str
-    day: str
-    kind: Kind
-    requests: int
-    usage: Usage
-    cost: int
+from pipeline.storage.results import OutputLog
+from pipeline.types import DeadLetter, Json, Usage
 
 
 class Ledger:
@@ -161,25 +66,7 @@ class Ledger:
     @classmethod
     def create(cls, path: Path, name: str, meta: dict[str, Json]) -> Ledger:
         """Create the ledger at `path`, which must not exist; it appears there whole or not at all."""
-        draft = path.with_name(path.name + ".new")
-        with storage_errors("cannot create", path):
-            for leftover in draft.parent.glob(draft.name + "*"):
-                leftover.unlink()
-            os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-        connection = _connect(draft)
-        with _named_errors(path):
-            connection.execute("BEGIN EXCLUSIVE")
-            for statement in _SCHEMA.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-            connection.execute("INSERT INTO progress VALUES (1, 0, ?, 0, 0, 1, 0)", (NO_TAIL,))
-            connection.executemany("INSERT INTO meta VALUES (?, ?)", ({"ledger": name} | meta).items())
-            connection.execute("COMMIT")
-            connection.close()
-        with storage_errors("cannot create", path):
-            draft.rename(path)
-        sync_directory(path.parent)
+        create_file(path, {"ledger": name} | meta)
         return cls.open(path)
 
     @classmethod
@@ -190,9 +77,9 @@ class Ledger:
             StateMismatch: It is no ledger of ours, or damaged.
             UsageError: A newer version of the program made it.
         """
-        connection = _connect(path)
+        connection = connect(path)
         try:
-            _check_file(connection, path)
+            check_file(connection, path)
             return cls(connection, path)
         except (sqlite3.DatabaseError, ValueError, TypeError, KeyError) as error:
             connection.close()
@@ -232,7 +119,7 @@ class Ledger:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """One durable transaction, with the progress row and everything changed in memory written at its end."""
-        with _named_errors(self.path):
+        with named_errors(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             yield self._db
             self._write_changes()
@@ -280,6 +167,38 @@ class Ledger:
             self.ambiguous.pop(line, None)
         self.failed -= len(lines)
         return len(lines)
+
+    def forget(self, first: int, last: int) -> None:
+        """Take back what became of the lines from `first` to `last`; only within a transaction. Money stays."""
+        letters = self._db.execute("SELECT count(*) FROM failed WHERE line BETWEEN ? AND ?", (first, last)).fetchone()[
+            0
+        ]
+        self._db.execute("DELETE FROM failed WHERE line BETWEEN ? AND ?", (first, last))
+        self._db.execute("DELETE FROM resent WHERE line BETWEEN ? AND ?", (first, last))
+        cleared = [line for line in range(first, last + 1) if line in self.done]
+        for line in cleared:
+            self.done.clear(line)
+            self.ambiguous.pop(line, None)
+        self.failed -= letters
+        self.ok -= len(cleared) - letters
+
+    def replace_chunks(self, chunks: Sequence[Chunk]) -> None:
+        """Take `chunks` as what the input holds today; only within a transaction."""
+        self._db.execute("DELETE FROM chunk")
+        self.chunks = {}
+        self._read(chunks)
+
+    def adopt(self, done: Bitmap, next_attempt: int) -> None:
+        """Take the results of an output that the ledger has not seen; only within a transaction, on a new ledger."""
+        self.done, self.ok, self.next_attempt = done, done.total, next_attempt
+
+    def book(self, model: str, day: str, kind: Kind, usage: Usage, cost: int, *, requests: int) -> None:
+        """Book money that was spent before this ledger; only within a transaction."""
+        if kind == "unknown":
+            self.budget.unknown += cost
+        else:
+            self.budget.spent += cost
+        self._book(model, day, kind, usage, cost, requests)
 
     def complete_chunk(self, number: int) -> bool:
         """Whether every record of the chunk is settled and the chunk was read to its end."""
@@ -385,12 +304,12 @@ class Ledger:
             return "retried"
         return "ok"
 
-    def _book(self, model: str, day: str, kind: Kind, usage: Usage, cost: int) -> None:
+    def _book(self, model: str, day: str, kind: Kind, usage: Usage, cost: int, requests: int = 1) -> None:
         key: tuple[str, str, Kind] = (model, day, kind)
         row = self._rollup.get(key)
         if row is None:
             row = self._rollup[key] = [0, 0, 0, 0, 0, 0, 0]
-        row[0] += 1
+        row[0] += requests
         row[1] += usage.input
         row[2] += usage.output
         row[3] += usage.cached
@@ -425,43 +344,3 @@ class Ledger:
             "UPDATE progress SET out_off = ?, tail = ?, spent = ?, unknown = ?, next_attempt = ?, ok = ?",
             (self.out_off, self.tail, self.budget.spent, self.budget.unknown, self.next_attempt, self.ok),
         )
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    with _named_errors(path):
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
-    try:
-        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
-            connection.execute(f"PRAGMA {pragma}").fetchone()
-    except sqlite3.OperationalError as error:
-        connection.close()
-        raise StorageFailed(f"cannot open {path}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        raise StateMismatch(f"{path} is damaged ({error}); restore it, or start again with --fresh") from error
-    return connection
-
-
-def _check_file(connection: sqlite3.Connection, path: Path) -> None:
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if application != APPLICATION_ID:
-        raise StateMismatch(
-            f"{path} is not a ledger of this program; move it away, or choose another place with --state"
-        )
-    if version > VERSION:
-        raise UsageError(f"{path} was made by a newer version of pipeline; update the program")
-    problem = connection.execute("PRAGMA quick_check").fetchone()[0]
-    if problem != "ok":
-        raise StateMismatch(f"{path} is damaged ({problem}); restore it, or start again with --fresh")
-
-
-@contextlib.contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        name = error.sqlite_errorname if isinstance(error, sqlite3.OperationalError) else type(error).__name__
-        raise StorageFailed(
-            f"cannot write {path}: {error} ({name}); nothing more was sent, run again to resume"
-        ) from error

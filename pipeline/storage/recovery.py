@@ -83,7 +83,7 @@ def _believable(ledger: Ledger, log: OutputLog) -> list[_Found]:
                 "the ledger is older than the output (a restored backup?); "
                 "restore the newer one, or start again with --fresh"
             )
-        usage = _usage(raw)
+        usage = usage_of(raw)
         if identity is None or usage is None or not _may_be_ours(ledger, identity, taken):
             break
         taken.add(identity.line)
@@ -121,7 +121,7 @@ def _total(found: Iterable[_Found]) -> Usage:
     )
 
 
-def _usage(raw: bytes) -> Usage | None:
+def usage_of(raw: bytes) -> Usage | None:
     """Read the usage of an output line; None where the line is not a whole result."""
     try:
         line = orjson.loads(raw)

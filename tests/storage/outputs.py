@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pipeline.core.lines import templated_line
 from pipeline.storage.checkpoint import Checkpoint, open_ledger, open_output
-from pipeline.storage.ledger import Ledger, Release, Reserve, Settle
+from pipeline.storage.entries import Release, Reserve, Settle
+from pipeline.storage.ledger import Ledger
 from pipeline.storage.results import OutputLog
 from pipeline.storage.state import Places, default_state, make_private
 from pipeline.types import DeadLetter, Record, Result, Usage

@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.errors import BudgetReached, StorageFailed
 from pipeline.storage.commit import Journal
-from pipeline.storage.ledger import Ledger, Settle
+from pipeline.storage.entries import Settle
+from pipeline.storage.ledger import Ledger
 from pipeline.types import Usage
 from tests.storage.outputs import DAY, dead, open_both, places_in, result
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import StateMismatch, UsageError
 from pipeline.storage.checkpoint import open_ledger, open_output
+from pipeline.storage.entries import Bury
 from pipeline.storage.finish import finish, set_aside, write_dead_letters
-from pipeline.storage.ledger import Bury
 from pipeline.storage.state import Places
 from tests.storage.outputs import answered, close_both, dead, intent, open_both, places_in, sealed
 

@@ -11,7 +11,8 @@ from pipeline.core.identity import LineIdentity, line_identity
 from pipeline.errors import BudgetReached, StateMismatch, UsageError
 from pipeline.storage.bitmap import Bitmap
 from pipeline.storage.checkpoint import open_ledger
-from pipeline.storage.ledger import Bury, Ledger, Read, Release
+from pipeline.storage.entries import Bury, Read, Release
+from pipeline.storage.ledger import Ledger
 from pipeline.storage.lines import CHUNK_LINES, Chunk
 from tests.storage.outputs import answered, close_both, dead, intent, lost, open_both, places_in, sealed
 

@@ -1,0 +1,118 @@
+"""The ledger's SQLite file: its tables, its settings, and whether it is one of ours."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pipeline.errors import StateMismatch, StorageFailed, UsageError
+from pipeline.storage.results import NO_TAIL
+from pipeline.storage.state import storage_errors, sync_directory
+from pipeline.types import Json
+
+APPLICATION_ID = 0x70697065
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE meta(k TEXT PRIMARY KEY, v) WITHOUT ROWID;
+CREATE TABLE progress(
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    out_off INT NOT NULL, tail BLOB NOT NULL, spent INT NOT NULL, unknown INT NOT NULL,
+    next_attempt INT NOT NULL, ok INT NOT NULL);
+CREATE TABLE chunk(
+    n INTEGER PRIMARY KEY, start INT NOT NULL, "end" INT NOT NULL, lines INT NOT NULL, blank INT NOT NULL,
+    digest BLOB NOT NULL);
+CREATE TABLE done(n INTEGER PRIMARY KEY, bits BLOB NOT NULL);
+CREATE TABLE inflight(attempt INTEGER PRIMARY KEY, lines TEXT NOT NULL, reserve INT NOT NULL, model TEXT NOT NULL,
+    sent_at REAL NOT NULL);
+CREATE TABLE failed(
+    line INTEGER PRIMARY KEY, custom_id TEXT NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL,
+    attempts INT NOT NULL, first_at REAL, last_at REAL, record BLOB NOT NULL);
+CREATE TABLE resent(line INTEGER PRIMARY KEY, ambiguous INT NOT NULL);
+CREATE TABLE rollup(
+    model TEXT, day TEXT, kind TEXT, requests INT NOT NULL, input INT NOT NULL, output INT NOT NULL,
+    cached INT NOT NULL, cache_write INT NOT NULL, reasoning INT NOT NULL, cost INT NOT NULL,
+    PRIMARY KEY (model, day, kind)) WITHOUT ROWID;
+"""
+
+
+def create_file(path: Path, meta: Mapping[str, Json]) -> None:
+    """Create an empty ledger at `path`, which must not exist; it appears there whole or not at all.
+
+    Raises:
+        StorageFailed: The disk refused.
+    """
+    draft = path.with_name(path.name + ".new")
+    with storage_errors("cannot create", path):
+        for leftover in draft.parent.glob(draft.name + "*"):
+            leftover.unlink()
+        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    connection = connect(draft)
+    with named_errors(path):
+        connection.execute("BEGIN EXCLUSIVE")
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("INSERT INTO progress VALUES (1, 0, ?, 0, 0, 1, 0)", (NO_TAIL,))
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        connection.execute("COMMIT")
+        connection.close()
+    with storage_errors("cannot create", path):
+        draft.rename(path)
+    sync_directory(path.parent)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a ledger for this process alone, every commit synced.
+
+    Raises:
+        StateMismatch: It is damaged.
+        StorageFailed: The disk refused.
+    """
+    with named_errors(path):
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+    try:
+        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
+            connection.execute(f"PRAGMA {pragma}").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        raise StorageFailed(f"cannot open {path}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise StateMismatch(f"{path} is damaged ({error}); restore it, or start again with --fresh") from error
+    return connection
+
+
+def check_file(connection: sqlite3.Connection, path: Path) -> None:
+    """Check that a file is a whole ledger of this version.
+
+    Raises:
+        StateMismatch: It is no ledger of ours, or damaged.
+        UsageError: A newer version of the program made it.
+    """
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION_ID:
+        raise StateMismatch(
+            f"{path} is not a ledger of this program; move it away, or choose another place with --state"
+        )
+    if version > VERSION:
+        raise UsageError(f"{path} was made by a newer version of pipeline; update the program")
+    problem = connection.execute("PRAGMA quick_check").fetchone()[0]
+    if problem != "ok":
+        raise StateMismatch(f"{path} is damaged ({problem}); restore it, or start again with --fresh")
+
+
+@contextlib.contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Translate an error of SQLite into StorageFailed that names the file."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = error.sqlite_errorname if isinstance(error, sqlite3.OperationalError) else type(error).__name__
+        raise StorageFailed(
+            f"cannot write {path}: {error} ({name}); nothing more was sent, run again to resume"
+        ) from error
