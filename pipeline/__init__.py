@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pipeline.config import Loaded, load
+    from pipeline.earlier import Earlier
     from pipeline.errors import Malformed, Rejected
     from pipeline.job import Job, JobSpec, Template, Tokenizer
     from pipeline.observers.summary import Summary
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pipeline.types import Item, Record
 
 __all__ = [
+    "Earlier",
     "Item",
     "Job",
     "JobSpec",
@@ -46,6 +48,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Earlier": "earlier",
     "Item": "types",
     "Job": "job",
     "JobSpec": "job",

@@ -80,15 +80,20 @@ class Parts:
 
 
 def places_of(loaded: Loaded) -> Places:
-    """Where output and state of a config lie.
+    """Where output and state of a config lie. What goes to stdout is finished in the state directory first.
 
     Raises:
         UsageError: The output is the input, a directory or a device.
     """
     config = loaded.config
+    state = Path(config.state) if config.state else None
+    if config.output.path == "-":
+        if state is None:
+            raise UsageError("an output to stdout needs a place for its progress: --state DIR")
+        return Places(state / "output.jsonl", state)
     output = Path(config.output.path)
     _check_output(output, config.input.path)
-    return Places(output, Path(config.state) if config.state else default_state(output))
+    return Places(output, state or default_state(output))
 
 
 def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends: bool = True) -> Parts:

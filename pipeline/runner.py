@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 
 from pipeline.assembly import Parts, assemble, places_of
@@ -21,6 +21,7 @@ from pipeline.core.backoff import RetryBudget, RetryPolicy
 from pipeline.core.circuit import CircuitPolicy
 from pipeline.core.packing import Packer
 from pipeline.core.parse import parse_line
+from pipeline.earlier import CARRY_ON, Earlier
 from pipeline.engine import Engine, Work
 from pipeline.errors import BudgetReached, JobStopped, StateMismatch, UsageError
 from pipeline.events import Notice, Observers
@@ -35,11 +36,15 @@ from pipeline.observers.snapshot import Snapshot
 from pipeline.observers.status import RunName, Status
 from pipeline.observers.summary import Summary
 from pipeline.observers.tally import Tally
+from pipeline.observers.watchdog import Watchdog
+from pipeline.storage.changes import accept_changes
 from pipeline.storage.checkpoint import open_ledger, open_output
 from pipeline.storage.commit import Journal
+from pipeline.storage.filesystem import refuse_network
 from pipeline.storage.finish import finish, set_aside, write_dead_letters
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.lines import Page
+from pipeline.storage.repair import Repaired, repair
 from pipeline.storage.source import Source
 from pipeline.storage.state import Lock, Places, make_private
 from pipeline.types import BadLine, Record
@@ -65,17 +70,15 @@ class Run:
 
     Args:
         loaded: The config with its origins.
-        fresh: Begin anew; everything of an earlier run is kept in the state directory.
-        retry: Send dead letters again: those with these codes, or all where the list is empty. None: an ordinary run.
+        earlier: How what earlier runs left is treated.
 
     Attributes:
         observers: See every event; add yours before `execute`.
     """
 
-    def __init__(self, loaded: Loaded, *, fresh: bool = False, retry: Sequence[str] | None = None) -> None:
+    def __init__(self, loaded: Loaded, earlier: Earlier = CARRY_ON) -> None:
         self._loaded = loaded
-        self._fresh = fresh
-        self._retry = retry
+        self._earlier = earlier
         self._clock = SystemClock()
         self._tally = Tally()
         self.observers = Observers([self._tally])
@@ -116,19 +119,49 @@ class Run:
         if config.strict:
             await _refuse_bad_lines(source, parts)
         make_private(places.state)
+        refuse_network(places.state)
         lock = await asyncio.to_thread(Lock.take, places.lock, config.lock_wait)
         stack.callback(lock.release)
         self._status.locked()
-        if self._fresh:
+        if self._earlier.fresh:
             set_aside(places)
+        elif self._earlier.repair:
+            self._say_repaired(await asyncio.to_thread(repair, places, fingerprint(self._loaded)))
         ledger = open_ledger(places, fingerprint(self._loaded))
         stack.callback(ledger.close)
         ledger.budget.cap, ledger.budget.soft = parts.cap_nusd, parts.soft_nusd
         self._status.opened(ledger, parts.prices)
-        same_input = await _compare_input(ledger, source, config.limit)
-        if ledger.meta["phase"] == "complete" and same_input and self._retry is None:
+        same_input = await self._compare_input(ledger, source, places)
+        if ledger.meta["phase"] == "complete" and same_input and self._earlier.retry is None:
             return
         await self._work(parts, source, ledger, places)
+
+    async def _compare_input(self, ledger: Ledger, source: Source, places: Places) -> bool:
+        """Return whether the input is the very file that was read before; where it is not, it may only have grown.
+
+        Raises:
+            StateMismatch: Lines that were read before have changed.
+        """
+        if source.identity is not None and ledger.meta.get("input") == _identity(source, self._loaded.config.limit):
+            return True
+        known = [ledger.chunks[number] for number in sorted(ledger.chunks)]
+        changed = await source.verify(known)
+        if changed:
+            ranges = ", ".join(f"{first}-{last}" for first, last in changed[:10])
+            if not self._earlier.accept_changes:
+                raise StateMismatch(
+                    f"{source.path} was changed since it was read: lines {ranges}; put them back, "
+                    "use --accept-changes, which sends those again, or --fresh, which starts anew"
+                )
+            open_output(ledger, places).log.close()
+            accept_changes(ledger, places, changed, await source.rescan(known))
+            self.observers.see(Notice("warning", f"{source.path} was changed: lines {ranges} are sent again"))
+        return False
+
+    def _say_repaired(self, repaired: Repaired) -> None:
+        text = f"the ledger was rebuilt from {repaired.records} results, ${repaired.spent_nusd / 1e9:.6f} spent"
+        lost = "" if repaired.ledger_was_readable else "; what was in flight may have been billed and is not known"
+        self.observers.see(Notice("warning", text + lost))
 
     async def _work(self, parts: Parts, source: Source, ledger: Ledger, places: Places) -> None:
         _, log, recovered = open_output(ledger, places)
@@ -136,8 +169,8 @@ class Run:
             self.observers.see(Notice("info", f"{recovered.torn} torn bytes were cut off and kept in {places.state}"))
         with ledger.transaction():
             ledger.set_meta(input=_identity(source, self._loaded.config.limit))
-            if self._retry is not None:
-                ledger.revive(self._retry)
+            if self._earlier.retry is not None:
+                ledger.revive(self._earlier.retry)
         journal = Journal(ledger, log)
         journal.start()
         try:
@@ -176,14 +209,17 @@ class Run:
                 most_failures=parts.most_failures,
             )
             self._engine = engine = Engine(work, backend, drain, journal, self._clock, self.observers)
-            ticking = asyncio.create_task(self._status.tick(self.observers))
+            watchdog = Watchdog(config.timeout, lambda: len(drain.on_wire))
+            self.observers.add(watchdog)
+            beside = [asyncio.create_task(self._status.tick(self.observers)), asyncio.create_task(watchdog.turn())]
             deadline = self._deadline(engine)
             if self._interrupted is not None:
                 engine.stop(self._interrupted)
             try:
                 return await engine.run(config.drain)
             finally:
-                ticking.cancel()
+                for task in beside:
+                    task.cancel()
                 if deadline is not None:
                     deadline.cancel()
 
@@ -200,6 +236,7 @@ class Run:
             journal,
             parts.prices,
             clock,
+            allow_rebill=self._earlier.allow_rebill,
             shrink=parts.exact_bound,
             scarce=lambda amount: (budget.remaining or 0) < amount * parts.limits.concurrency,
         )
@@ -229,9 +266,9 @@ class Run:
         return asyncio.get_running_loop().call_later(seconds, engine.stop, error)
 
 
-async def run(loaded: Loaded, *, fresh: bool = False, retry: Sequence[str] | None = None) -> Summary:
+async def run(loaded: Loaded, earlier: Earlier = CARRY_ON) -> Summary:
     """Run a config to its end, or to what stops it. Arguments as `Run`; JobStopped is in the summary, not raised."""
-    return await Run(loaded, fresh=fresh, retry=retry).execute()
+    return await Run(loaded, earlier).execute()
 
 
 def _name(loaded: Loaded) -> RunName:
@@ -241,25 +278,6 @@ def _name(loaded: Loaded) -> RunName:
 
 def _identity(source: Source, limit: int | None) -> str:
     return repr((source.identity and tuple(source.identity), limit))
-
-
-async def _compare_input(ledger: Ledger, source: Source, limit: int | None) -> bool:
-    """Return whether the input is the very file that was read before; where it is not, it may only have grown.
-
-    Raises:
-        StateMismatch: Lines that were read before have changed.
-    """
-    if source.identity is not None and ledger.meta.get("input") == _identity(source, limit):
-        return True
-    known = [ledger.chunks[number] for number in sorted(ledger.chunks)]
-    changed = await source.verify(known)
-    if changed:
-        ranges = ", ".join(f"{first}-{last}" for first, last in changed[:10])
-        raise StateMismatch(
-            f"{source.path} was changed since it was read: lines {ranges}; put them back, "
-            "or start again with --fresh (the old files are kept)"
-        )
-    return False
 
 
 async def _refuse_bad_lines(source: Source, parts: Parts) -> None:

@@ -14,6 +14,7 @@ from pipeline.cli.execute import Execution, watched
 from pipeline.cli.load import load_config
 from pipeline.cli.loop import run_loop
 from pipeline.cli.streams import say
+from pipeline.earlier import Earlier
 from pipeline.types import Json
 
 _RPM = 300
@@ -47,7 +48,7 @@ async def _run() -> Json:
     async with Simulator(Options(rpm=_RPM, latency=_LATENCY, jitter=_LATENCY / 2)) as simulator:
         environ = {**os.environ, "SIMULATOR_BASE_URL": simulator.url}
         loaded = load_config(builtin("demo.yaml"), {"limits.rpm": _RPM}, environ)
-        return await watched(Execution(loaded, Shown(), _AGAIN, fresh=True))
+        return await watched(Execution(loaded, Shown(), _AGAIN, Earlier(fresh=True)))
 
 
 def _findings(output: Path) -> str:

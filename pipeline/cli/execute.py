@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from pipeline.cli.loop import run_loop, signals_to
 from pipeline.cli.streams import say
 from pipeline.cli.summary import headline, nothing_to_do, summary_block, summary_line, was_refused
 from pipeline.cli.to_stdout import copy_to_stdout, wants_stdout
+from pipeline.earlier import CARRY_ON, Earlier
 from pipeline.observers.log import Log
 from pipeline.observers.progress import Trouble
 from pipeline.secret import redact_patterns
@@ -34,17 +35,16 @@ class Execution:
     shown: Shown
     commands: Mapping[str, str]
     """What to type to `run` the rest and to `retry` the dead letters."""
-    fresh: bool = False
+    earlier: Earlier = CARRY_ON
     ask: bool = False
     """Ask before what cannot be taken back: paying anew, or more than the config says."""
-    retry: Sequence[str] | None = None
 
 
 def execute(execution: Execution) -> int:
     """Run to the end, or to what stops it, and return the exit code."""
     to_stdout = wants_stdout(execution.loaded)
     if execution.ask:
-        confirm(execution.loaded, fresh=execution.fresh)
+        confirm(execution.loaded, fresh=execution.earlier.fresh)
     summary = run_loop(watched(execution))
     if to_stdout and summary["state"] == "complete":
         copy_to_stdout(Path(summary["output"]))
@@ -60,7 +60,7 @@ async def watched(execution: Execution) -> Json:
     from pipeline.runner import Run  # noqa: PLC0415
 
     shown = execution.shown
-    run = Run(execution.loaded, fresh=execution.fresh, retry=execution.retry)
+    run = Run(execution.loaded, execution.earlier)
     display = Display.on_stderr(shown)
     run.observers.add(Log(display.say, _now, least=shown.least, style=shown.style, stamped=not on_terminal()))
     run.observers.add(trouble := Trouble())

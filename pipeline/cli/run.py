@@ -13,8 +13,10 @@ from pipeline.cli.execute import Execution, execute
 from pipeline.cli.flags import again, config_and_flags, overrides
 from pipeline.cli.load import load_config
 from pipeline.cli.plan import show_plan
+from pipeline.earlier import Earlier
 from pipeline.types import Json
 
+_EARLIER = ("fresh", "repair", "accept_changes", "allow_rebill")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _SHOWN = (
     click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong."),
@@ -35,21 +37,25 @@ def _showing(function: _Function) -> _Function:
 @click.command()
 @config_and_flags
 @click.option("--fresh", is_flag=True, help="Begin anew, and pay anew; old files are kept in the state directory.")
+@click.option("--repair", is_flag=True, help="Rebuild the ledger from the output, where the two disagree.")
+@click.option("--accept-changes", is_flag=True, help="Send what was edited in the input again.")
+@click.option("--allow-rebill", is_flag=True, help="Send again what may have been billed twice already.")
 @click.option("--yes", is_flag=True, help="Do not ask, neither before --fresh nor above budget.confirm_above.")
 @click.option("-n", "--dry-run", is_flag=True, help="Send nothing: show the plan.")
 @_showing
-def run(config: Path, fresh: bool, yes: bool, dry_run: bool, **values: Json) -> int:
+def run(config: Path, yes: bool, dry_run: bool, **values: Json) -> int:
     """Run CONFIG. The same command again carries on where it stopped.
 
     TIME is seconds or 30s, 15m, 2h. Ctrl-C lets what is in flight finish and commits it; a second one ends at once.
 
     Example: pipeline run configs/tickets.yaml --budget 5 --rpm 500
     """
+    earlier = Earlier(**{name: values.pop(name) for name in _EARLIER})
     given = overrides(values)
     loaded = load_config(config, given)
     if dry_run:
         return show_plan(loaded, as_json=values["as_json"])
-    return execute(Execution(loaded, _shown(values), _commands(config, given), fresh=fresh, ask=not yes))
+    return execute(Execution(loaded, _shown(values), _commands(config, given), earlier, ask=not yes))
 
 
 @click.command()
@@ -63,7 +69,9 @@ def retry(config: Path, codes: Sequence[str], **values: Json) -> int:
     """
     given = overrides(values)
     wanted = [_code(text) for text in codes]
-    return execute(Execution(load_config(config, given), _shown(values), _commands(config, given), retry=wanted))
+    return execute(
+        Execution(load_config(config, given), _shown(values), _commands(config, given), Earlier(retry=wanted))
+    )
 
 
 def _code(text: str) -> str:

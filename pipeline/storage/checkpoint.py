@@ -11,6 +11,7 @@ from pipeline.storage.finish import reopen, resume_finish
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.recovery import Recovered, recover
 from pipeline.storage.results import OutputLog
+from pipeline.storage.rewrite import complete_rewrite
 from pipeline.storage.state import Places
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -47,6 +48,7 @@ def open_ledger(places: Places, fingerprint: str) -> Ledger:
             "choose another output, or start again with --fresh (the old files are kept)"
         )
     ledger.check()
+    complete_rewrite(ledger, places)
     resume_finish(ledger, places)
     return ledger
 
@@ -71,11 +73,11 @@ def open_output(ledger: Ledger, places: Places) -> Checkpoint:
 def _refuse_strangers(places: Places) -> None:
     if os.path.lexists(places.output):
         raise UsageError(
-            f"{places.output} exists and no state of ours belongs to it; choose another output, "
-            "or use --fresh, which moves it into the state directory"
+            f"{places.output} exists and no state of ours belongs to it; choose another output, use --fresh, which "
+            "moves it into the state directory, or --repair if its answers are ours"
         )
     if os.path.lexists(places.partial):
         raise StateMismatch(
-            f"{places.partial} exists, but its ledger {places.ledger} is gone; put it back, "
-            "or use --fresh, which moves the answers into the state directory"
+            f"{places.partial} exists, but its ledger {places.ledger} is gone; put it back, use --repair, which "
+            "rebuilds it from the answers, or --fresh, which moves them into the state directory"
         )

@@ -85,7 +85,7 @@ class Ledger:
             connection.close()
             if isinstance(error, sqlite3.OperationalError):
                 raise StorageFailed(f"cannot read {path}: {error}") from error
-            raise StateMismatch(f"{path} is damaged ({error}); restore it, or start again with --fresh") from error
+            raise StateMismatch(f"{path} is damaged ({error}); restore it, or use --repair") from error
 
     def commit(self, ended: Sequence[Entry], intents: Sequence[Reserve], log: OutputLog) -> int:
         """Make entries durable: first the output's bytes, then one transaction.

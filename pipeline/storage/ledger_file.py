@@ -82,7 +82,7 @@ def connect(path: Path) -> sqlite3.Connection:
         raise StorageFailed(f"cannot open {path}: {error}") from error
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise StateMismatch(f"{path} is damaged ({error}); restore it, or start again with --fresh") from error
+        raise StateMismatch(f"{path} is damaged ({error}); restore it, or use --repair") from error
     return connection
 
 
@@ -103,7 +103,7 @@ def check_file(connection: sqlite3.Connection, path: Path) -> None:
         raise UsageError(f"{path} was made by a newer version of pipeline; update the program")
     problem = connection.execute("PRAGMA quick_check").fetchone()[0]
     if problem != "ok":
-        raise StateMismatch(f"{path} is damaged ({problem}); restore it, or start again with --fresh")
+        raise StateMismatch(f"{path} is damaged ({problem}); restore it, or use --repair")
 
 
 @contextlib.contextmanager

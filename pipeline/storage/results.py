@@ -62,13 +62,13 @@ class OutputLog:
             os.close(descriptor)
             raise StateMismatch(
                 f"{path} has {size} bytes, but {offset} were recorded: it was cut or replaced; put it back, "
-                "or start again with --fresh (the old files are kept)"
+                "or use --repair, which keeps what is whole and sends the rest again"
             )
         if _fingerprint(tail) != fingerprint:
             os.close(descriptor)
             raise StateMismatch(
                 f"{path} was edited: its last recorded bytes are not those that were written; put it back, "
-                "or start again with --fresh (the old files are kept)"
+                "or use --repair, which keeps what is whole and sends the rest again"
             )
         return cls(path, descriptor, offset, tail)
 

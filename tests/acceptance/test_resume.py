@@ -155,3 +155,37 @@ def test_the_output_must_not_be_the_input(server: Judge, tmp_path: Path) -> None
 
     assert codes == [2, 2, 2]
     assert (tmp_path / "in.jsonl").read_bytes() == content
+
+
+def test_changes_that_are_accepted_are_sent_again(server: Judge, tmp_path: Path) -> None:
+    config = write_config(tmp_path, "job", **KEYS, input={"path": "in.jsonl"})
+    lines = records(50)
+    write_records(tmp_path / "in.jsonl", lines)
+    first = pipeline("run", str(config), "--json", home=tmp_path, extra=server.environment)
+    lines[7]["text"] = "another and longer one"
+    write_records(tmp_path / "in.jsonl", lines)
+    ended = pipeline("run", str(config), "--accept-changes", "--json", home=tmp_path, extra=server.environment)
+    again = pipeline("run", str(config), home=tmp_path, extra=server.environment)
+
+    assert (first.code, ended.code, again.code) == (0, 0, 0)
+    assert answered(tmp_path) == [line["text"] for line in lines]
+    assert any("lines 1-50 are sent again" in notice for notice in ended.summary["notices"])
+    assert ended.summary["money"]["spent_nusd"] == server.billed()
+
+
+def test_a_lost_ledger_is_repaired_and_nothing_is_bought_again(server: Judge, tmp_path: Path) -> None:
+    config = write_config(tmp_path, "job", **KEYS, input={"path": "in.jsonl"})
+    write_records(tmp_path / "in.jsonl", records(50))
+    pipeline("run", str(config), home=tmp_path, extra=server.environment)
+    sent = len(server.entries())
+    for path in (tmp_path / "out.jsonl.state").glob("ledger.db*"):
+        path.unlink()
+    refused = pipeline("run", str(config), home=tmp_path, extra=server.environment)
+    repaired = pipeline("run", str(config), "--repair", "--json", home=tmp_path, extra=server.environment)
+
+    assert refused.code == 2
+    assert "--repair" in refused.err
+    assert repaired.code == 0
+    assert len(server.entries()) == sent
+    assert answered(tmp_path) == [f"text {number}" for number in range(50)]
+    assert repaired.summary["money"]["spent_nusd"] == server.billed()
