@@ -20,6 +20,7 @@ from pipeline.types import Json
 _RPM = 300
 """25 requests take five seconds: long enough to see the pacing, short enough to wait for."""
 _LATENCY = 0.2
+_STATE = Path("out", "demo.jsonl.state")
 _AGAIN = {"run": "pipeline demo", "retry": "pipeline demo"}
 
 
@@ -46,7 +47,8 @@ async def _run() -> Json:
     from pipeline.simulator.server import Simulator  # noqa: PLC0415
 
     async with Simulator(Options(rpm=_RPM, latency=_LATENCY, jitter=_LATENCY / 2)) as simulator:
-        environ = {**os.environ, "SIMULATOR_BASE_URL": simulator.url}
+        # The money is not real: it stays out of the user's own usage log.
+        environ = {**os.environ, "SIMULATOR_BASE_URL": simulator.url, "PIPELINE_STATE": str(_STATE)}
         loaded = load_config(builtin("demo.yaml"), {"limits.rpm": _RPM}, environ)
         return await watched(Execution(loaded, Shown(), _AGAIN, Earlier(fresh=True)))
 

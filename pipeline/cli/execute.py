@@ -92,7 +92,7 @@ def last_words(summary: Json, commands: Mapping[str, str], shown: Shown, *, bloc
         return [] if summary["exit_code"] == 0 else [f"pipeline: {headline(summary)}"]
     if block:
         return [summary_block(summary, commands)]
-    return [] if nothing_to_do(summary) else [summary_line(summary, commands)]
+    return [] if nothing_to_do(summary) and summary["exit_code"] == 0 else [summary_line(summary, commands)]
 
 
 def _silent(_line: str) -> None:

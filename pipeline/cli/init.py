@@ -18,31 +18,42 @@ _SAMPLE = (
     {"id": "a-3", "subject": "Thank you", "body": "The replacement came a day early."},
 )
 _TASKS = {
-    "embeddings": (
-        "text-embedding-3-small",
-        'text: "{{ subject }}\\n{{ body }}"        # Jinja2, filled from each line',
-    ),
-    "completions": ("davinci-002", 'prompt: "Ticket: {{ body }}\\nOne-word topic:"'),
-    "chat": (
-        "gpt-5-mini",
-        'system: "Answer with one word: billing, account or praise."\nprompt: "{{ subject }}\\n{{ body }}"',
-    ),
-    "moderations": ("omni-moderation-latest", 'text: "{{ subject }}\\n{{ body }}"'),
+    "embeddings": 'text: "{{ subject }}\\n{{ body }}"',
+    "completions": 'prompt: "Ticket: {{ body }}\\nOne-word topic:"',
+    "chat": 'system: "Answer with one word: billing, account or praise."\nprompt: "{{ subject }}\\n{{ body }}"',
+    "moderations": 'text: "{{ subject }}\\n{{ body }}"',
+}
+_MODELS = {
+    ("openai", "embeddings"): "text-embedding-3-small",
+    ("openai", "chat"): "gpt-5.6-luna",
+    ("openai", "moderations"): "omni-moderation-latest",
+    ("simulator", "embeddings"): "simulator-wordllama-256",
+    ("simulator", "completions"): "simulator-text-1",
+    ("simulator", "chat"): "simulator-text-1",
+    ("simulator", "moderations"): "simulator-moderation-1",
 }
 _TEMPLATE = """\
 # pipeline plan configs/{name}.yaml    what it takes and costs; sends nothing
-# pipeline run  configs/{name}.yaml    run it; the same command again carries on
+# pipeline run  configs/{name}.yaml    runs it; the same command again carries on
 
-job: {job}                          # embeddings, completions, chat, moderations, or your.module:YourJob
-input: {{path: data/{name}.jsonl, id: id}}    # one JSON object a line; id names the field that identifies it
-output: {{path: out/{name}.jsonl, keep: [id]}}    # keep: fields copied to the results
+# embeddings, completions, chat, moderations, or your.module:YourJob
+job: {job}
+
+# One JSON object a line. `id` names the field that tells records apart; `keep` repeats fields in the results.
+input: {{path: data/{name}.jsonl, id: id}}
+output: {{path: out/{name}.jsonl, keep: [id]}}
 
 {endpoint}
+
+# Jinja2, filled from each line
 {task}
 
-batch: {{max_items: 20}}                  # records in one request
-# limits: {{rpm: 3_000, tpm: 1_000_000}}  # of your account; without them the server's headers are followed
-# budget: {{hard_usd: 5}}                 # never spends more than this
+# Records in one request
+batch: {{max_items: 20}}
+
+# Your account's limits, and the most that may ever be spent
+# limits: {{rpm: 3_000, tpm: 1_000_000}}
+# budget: {{hard_usd: 5}}
 """
 
 
@@ -61,6 +72,8 @@ def init(name: str, job: str, endpoint: str) -> None:
 
     Example: pipeline init tickets
     """
+    if (endpoint, job) not in _MODELS:
+        raise UsageError("OpenAI has no completions model any more: take --job chat, or try --endpoint simulator")
     config, data = Path("configs", f"{name}.yaml"), Path("data", f"{name}.jsonl")
     for path in (config, data):
         if path.exists() or path.is_symlink():
@@ -71,13 +84,12 @@ def init(name: str, job: str, endpoint: str) -> None:
 
 
 def _config(name: str, job: str, endpoint: str) -> str:
-    model, task = _TASKS[job]
-    chosen = f"endpoint: {endpoint}\nmodel: {model}"
-    return _TEMPLATE.format(name=name, job=job, endpoint=chosen, task=task)
+    chosen = f"endpoint: {endpoint}\nmodel: {_MODELS[endpoint, job]}"
+    return _TEMPLATE.format(name=name, job=job, endpoint=chosen, task=_TASKS[job])
 
 
 def _next_steps(config: Path, endpoint: str) -> str:
-    first = "export OPENAI_API_KEY=…" if endpoint == "openai" else "pipeline simulate &"
+    first = "export OPENAI_API_KEY=…" if endpoint == "openai" else "pipeline simulate --port 8010 &"
     return f"  pipeline plan {config}\n  {first}\n  pipeline run {config}"
 
 

@@ -103,7 +103,7 @@ def _tokens(tokens: Json) -> str:
 
 def _cost(summary: Json) -> str:
     sums = summary["money"]
-    if sums["price_source"] is None and summary["tokens"]["input"]:
+    if sums["price_source"] is None and not sums["spent_nusd"] and summary["requests"]["ok"]:
         return "unknown: no price is known for this model"
     cap = "" if sums["cap_nusd"] is None else f" of a budget of {money(sums['cap_nusd'])}"
     parts = [f"{money(sums['spent_nusd'])}{cap}"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from pipeline.cli.init import init
+from pipeline.cli.init import _MODELS, init
 from pipeline.config import load
 from pipeline.errors import UsageError
 
@@ -20,8 +20,7 @@ def initialised(*arguments: str) -> Result:
     return CliRunner().invoke(init, arguments, standalone_mode=False)
 
 
-@pytest.mark.parametrize("job", ["embeddings", "completions", "chat", "moderations"])
-@pytest.mark.parametrize("endpoint", ["openai", "simulator"])
+@pytest.mark.parametrize(("endpoint", "job"), list(_MODELS))
 def test_what_init_writes_is_a_valid_config(job: str, endpoint: str) -> None:
     initialised("tickets", "--job", job, "--endpoint", endpoint)
 
@@ -36,6 +35,11 @@ def test_the_sample_input_has_three_records_with_the_id_that_the_config_names() 
     name = load(Path("configs/tickets.yaml"), {}, {}).config.input.id
     records = [json.loads(line) for line in Path("data/tickets.jsonl").read_text().splitlines()]
     assert len({record[name] for record in records}) == 3
+
+
+def test_a_job_that_the_endpoint_has_no_model_for_is_refused() -> None:
+    assert isinstance(initialised("tickets", "--job", "completions").exception, UsageError)
+    assert not list(Path().iterdir())
 
 
 def test_init_says_what_comes_next() -> None:

@@ -14,6 +14,7 @@ output: {path: out.jsonl}
 endpoint: simulator
 model: simulator-hashing-256
 text: "{{ text }}"
+retry: {max_outage: 1}
 """
 
 

@@ -21,6 +21,8 @@ from pipeline.types import Json
 from tests.cli.command import COMMAND, environment
 
 RECORDS = 60
+PATIENCE = 30
+"""Seconds that a command may take."""
 CONFIG = """\
 job: embeddings
 input: {path: in.jsonl, id: id}
@@ -80,12 +82,17 @@ class Bench:
     async def run_until_served(self, *command: str) -> Process:
         """Start a command and return once the server has served its first request."""
         process = await self.start(*command)
-        await self.served.rung.wait()
+        await self.until_served()
         return process
+
+    async def until_served(self) -> None:
+        """Return once the server has served a request; fail where that takes too long."""
+        async with asyncio.timeout(PATIENCE):
+            await self.served.rung.wait()
 
 
 async def ended(process: Process) -> Done:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         out, err = await process.communicate()
     assert process.returncode is not None
     return Done(process.returncode, out.decode(), err.decode())
@@ -147,6 +154,7 @@ async def test_dead_letters_are_exit_3_and_retry_sends_them_alone(bench: Bench) 
     before = len(bench.simulator.record.entries())
     again = await bench.run("retry", "c.yaml", "--where", "code=no_such_code")
     assert (again.code, len(bench.simulator.record.entries())) == (3, before)
+    assert again.err.endswith("next: pipeline retry c.yaml\n")
     await bench.run("retry", "c.yaml")
     assert len(bench.simulator.record.entries()) == before + 1
 
@@ -216,7 +224,7 @@ async def test_a_signal_lets_what_is_in_flight_come_back(number: int, code: int,
 
 async def test_an_ignored_hangup_stays_ignored(slow: Bench) -> None:
     process = await slow.start("run", "c.yaml", "--limit", "4", by=("nohup",))
-    await slow.served.rung.wait()
+    await slow.until_served()
     process.send_signal(signal.SIGHUP)
 
     assert (await ended(process)).code == 0

@@ -103,6 +103,12 @@ def test_a_run_that_sent_nothing_is_not_summed_up(code: int, refused: bool) -> N
     assert was_refused(summary(exit_code=code)) is refused
 
 
+def test_a_price_that_an_earlier_run_knew_still_counts() -> None:
+    part = Part(Records(500, 500, 0, 0), Requests(25, 25), Tokens(100), Money(spent_nusd=20_000_000))
+
+    assert "cost      $0.0200" in summary_block(summary(whole=part), COMMANDS)
+
+
 def test_an_unknown_price_is_not_shown_as_nothing() -> None:
     part = Part(Records(500, 500, 0, 0), Requests(25, 25), Tokens(100), Money())
 
