@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 
@@ -106,6 +107,12 @@ class Run:
         elif self._engine is not None:
             self._engine.abort()
 
+    def _nap(self, seconds: float) -> None:
+        """Wait for the lock, in a thread, unless a signal asks for the end."""
+        time.sleep(seconds)
+        if self._interrupted is not None:
+            raise self._interrupted
+
     def snapshot(self) -> Snapshot:
         """How the run stands now."""
         return self._status.snapshot()
@@ -120,7 +127,7 @@ class Run:
             await _refuse_bad_lines(source, parts)
         make_private(places.state)
         refuse_network(places.state)
-        lock = await asyncio.to_thread(Lock.take, places.lock, config.lock_wait)
+        lock = await asyncio.to_thread(Lock.take, places.lock, config.lock_wait, self._nap)
         stack.callback(lock.release)
         self._status.locked()
         if self._earlier.fresh:
@@ -180,7 +187,7 @@ class Run:
             if journal.failure is not None:
                 raise journal.failure
             with ledger.transaction():
-                ledger.set_meta(requests=self._status.requests())
+                ledger.set_meta(requests=self._status.requests(), price_sources=self._status.price_sources())
             write_dead_letters(ledger, places)
         if not complete or ledger.done.total != ledger.records_read:
             raise StateMismatch(f"{ledger.records_read - ledger.done.total} records have no outcome: run again")

@@ -86,6 +86,12 @@ class Status:
         total = self._earlier + self._requests()
         return orjson.dumps([total.sent, total.ok, total.retried, total.throttled]).decode()
 
+    def price_sources(self) -> str:
+        """Where the prices of all runs came from."""
+        earlier = str(self._ledger.meta.get("price_sources", "")) if self._ledger is not None else ""
+        sources = self._prices.sources if self._prices is not None else set()
+        return ", ".join(sorted({source for source in earlier.split(", ") if source} | sources))
+
     def day(self) -> str:
         return datetime.fromtimestamp(self._clock.now(), UTC).date().isoformat()
 
@@ -179,7 +185,6 @@ class Status:
         total = ledger.records_read if self._at_end else None
         spends = ledger.spends
         budget = ledger.budget
-        sources = self._prices.sources if self._prices is not None else set()
         return Part(
             records=Records(total, ledger.ok, ledger.failed, None if total is None else total - ledger.done.total),
             requests=self._earlier + this_run,
@@ -190,7 +195,7 @@ class Status:
                 budget.reserved,
                 retried_nusd(spends),
                 budget.cap,
-                ", ".join(sorted(sources)) or None,
+                self.price_sources() or None,
             ),
         )
 
@@ -228,7 +233,7 @@ class Status:
             output=usage.output,
             reasoning=usage.reasoning,
             cost_nusd=spend.cost if priced else None,
-            price_source=", ".join(sorted(prices.sources)) if prices is not None else "",
+            price_source=self.price_sources(),
             tags=(),
         )
 

@@ -131,3 +131,19 @@ def test_a_misspelt_key_is_exit_2_and_names_the_right_one(judge: Callable[..., J
 
     assert ended.code == 2
     assert "configs/embed.yaml:9: limits.tmp: unknown key (did you mean 'tpm'?)" in ended.err
+
+
+def test_a_run_that_waits_for_the_lock_can_be_interrupted(judge: Callable[..., Judge], tmp_path: Path) -> None:
+    server = judge("--engine", "hashing", "--latency", "5")
+    config = write_job(tmp_path, server, limits={"concurrency": 1})
+    first = start(["run", str(config)], tmp_path, {"OWN_KEY": "key"})
+    while not server.entries():
+        time.sleep(0.02)  # the server is another process: it can only be watched
+    second = start(["run", str(config), "--lock-wait", "60"], tmp_path, {"OWN_KEY": "key"})
+    time.sleep(1)  # until it waits; earlier, the signal would end it all the same
+    second.send_signal(signal.SIGTERM)
+    second.communicate(timeout=10)
+    first.kill()
+    first.communicate()
+
+    assert second.returncode == 143
