@@ -83,9 +83,10 @@ def finish(ledger: Ledger, log: OutputLog, places: Places, order: Literal["input
     size, fingerprint = _expect(tail_fingerprint(draft), draft)
     if size != ledger.out_off:
         raise StateMismatch(f"{draft} has {size} bytes, but {ledger.out_off} were recorded")
+    again = "finish" in ledger.meta
     with ledger.transaction():
         ledger.set_meta(phase="finishing", finish=fingerprint)
-    _rename(draft, places, ledger)
+    _rename(draft, places, ledger, again=again)
     _complete(ledger, places)
 
 
@@ -148,8 +149,8 @@ def _complete(ledger: Ledger, places: Places) -> None:
         places.ordered.unlink(missing_ok=True)
 
 
-def _rename(draft: Path, places: Places, ledger: Ledger) -> None:
-    if _is_ours(places.output, ledger):
+def _rename(draft: Path, places: Places, ledger: Ledger, *, again: bool) -> None:
+    if _is_ours(places.output, ledger, again=again):
         with storage_errors("cannot replace", places.output):
             draft.replace(places.output)
     else:
@@ -157,14 +158,15 @@ def _rename(draft: Path, places: Places, ledger: Ledger) -> None:
     sync_directory(places.output.parent)
 
 
-def _is_ours(path: Path, ledger: Ledger) -> bool:
-    """Whether `path` is an output that this ledger finished earlier."""
+def _is_ours(path: Path, ledger: Ledger, *, again: bool) -> bool:
+    """Whether `path` is an output that this ledger finished earlier; one without any result is empty."""
     try:
         with path.open("rb") as file:
-            first = line_identity(file.read(200))
+            start = file.read(200)
     except OSError:
         return False
-    return first is not None and first.ledger == ledger.name
+    first = line_identity(start)
+    return first.ledger == ledger.name if first is not None else again and not start
 
 
 def _rename_new(draft: Path, target: Path) -> None:

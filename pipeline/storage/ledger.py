@@ -22,7 +22,7 @@ from pipeline.core.budget import Budget
 from pipeline.errors import BudgetReached, StateMismatch, StorageFailed
 from pipeline.storage.bitmap import Bitmap
 from pipeline.storage.entries import Bury, Entry, Inflight, Kind, Read, Release, Reserve, Settle, Spend
-from pipeline.storage.ledger_file import check_file, connect, create_file, named_errors
+from pipeline.storage.ledger_file import check_file, connect, create_file, named_errors, refused_by_the_disk
 from pipeline.storage.lines import CHUNK_LINES, Chunk
 from pipeline.storage.results import OutputLog
 from pipeline.types import DeadLetter, Json, Usage
@@ -83,7 +83,7 @@ class Ledger:
             return cls(connection, path)
         except (sqlite3.DatabaseError, ValueError, TypeError, KeyError) as error:
             connection.close()
-            if isinstance(error, sqlite3.OperationalError):
+            if refused_by_the_disk(error):
                 raise StorageFailed(f"cannot read {path}: {error}") from error
             raise StateMismatch(f"{path} is damaged ({error}); restore it, or use --repair") from error
 

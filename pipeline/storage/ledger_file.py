@@ -77,13 +77,30 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
             connection.execute(f"PRAGMA {pragma}").fetchone()
-    except sqlite3.OperationalError as error:
-        connection.close()
-        raise StorageFailed(f"cannot open {path}: {error}") from error
     except sqlite3.DatabaseError as error:
         connection.close()
+        if refused_by_the_disk(error):
+            raise StorageFailed(f"cannot open {path}: {error}") from error
         raise StateMismatch(f"{path} is damaged ({error}); restore it, or use --repair") from error
     return connection
+
+
+_DISK = frozenset(
+    {
+        sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY,
+    }
+)  # fmt: skip
+
+
+def refused_by_the_disk(error: Exception) -> bool:
+    """Whether an error says that the file could not be read or written, and not that its content is wrong.
+
+    A text that is no UTF-8 is an OperationalError too, but one that SQLite knows nothing of.
+    """
+    if not isinstance(error, sqlite3.OperationalError) or not hasattr(error, "sqlite_errorcode"):
+        return False
+    return error.sqlite_errorcode & 0xFF in _DISK
 
 
 def check_file(connection: sqlite3.Connection, path: Path) -> None:
@@ -112,7 +129,7 @@ def named_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        name = error.sqlite_errorname if isinstance(error, sqlite3.OperationalError) else type(error).__name__
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
         raise StorageFailed(
             f"cannot write {path}: {error} ({name}); nothing more was sent, run again to resume"
         ) from error

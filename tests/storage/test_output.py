@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,16 @@ def test_a_ledger_that_is_open_elsewhere_is_a_storage_failure(tmp_path: Path) ->
     with pytest.raises(StorageFailed, match="cannot open"):
         Ledger.open(places.ledger)
     close_both(ledger, log)
+
+
+def test_a_ledger_whose_texts_are_damaged_is_said_to_be_damaged(tmp_path: Path) -> None:
+    places = places_in(tmp_path)
+    ledger, log, _ = open_both(places)
+    ledger.commit([], [intent(1, [1])], log)
+    close_both(ledger, log)
+    with sqlite3.connect(places.ledger) as connection:
+        connection.execute("UPDATE inflight SET model = CAST(x'ff' AS TEXT)")
+    connection.close()
+
+    with pytest.raises(StateMismatch, match="--repair"):
+        Ledger.open(places.ledger)
