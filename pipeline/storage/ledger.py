@@ -178,7 +178,7 @@ class Ledger:
         cleared = [line for line in range(first, last + 1) if line in self.done]
         for line in cleared:
             self.done.clear(line)
-            self.ambiguous.pop(line, None)
+        self.ambiguous = {line: count for line, count in self.ambiguous.items() if not first <= line <= last}
         self.failed -= letters
         self.ok -= len(cleared) - letters
 

@@ -9,6 +9,7 @@ from pipeline.errors import BudgetReached, StorageFailed
 from pipeline.storage.commit import Journal
 from pipeline.storage.entries import Settle
 from pipeline.storage.ledger import Ledger
+from pipeline.storage.lines import Chunk
 from pipeline.types import Usage
 from tests.storage.outputs import DAY, dead, open_both, places_in, result
 
@@ -113,3 +114,79 @@ async def test_a_bug_in_the_writer_is_reported_and_does_not_hang(tmp_path: Path)
         await journal.bury([dead(1)])
     ledger.close()
     log.close()
+
+
+async def test_when_the_writer_dies_everyone_who_waits_is_told(tmp_path: Path) -> None:
+    ledger, log, _ = open_both(places_in(tmp_path))
+    ledger.budget.cap = 1_000
+    journal = Journal(ledger, log, linger=0)
+    journal.start()
+    await journal.reserve((1,), 900, "m")
+    waiting = asyncio.create_task(journal.reserve((2,), 900, "m"))
+    await journal.bury([dead(5)])
+    log.path.unlink()
+    doomed = [asyncio.create_task(journal.bury([dead(5)])) for _ in range(3)]
+
+    outcomes = await asyncio.gather(waiting, *doomed, return_exceptions=True)
+
+    assert all(isinstance(outcome, StorageFailed) for outcome in outcomes)
+    assert {outcome.code for outcome in outcomes if isinstance(outcome, StorageFailed)} == {"writer_died"}
+    assert journal.failure is not None
+    assert "ValueError: line 5 already has an outcome" in journal.failure.message
+    await asyncio.wait_for(journal.close(DAY), 5)
+    ledger.close()
+    log.close()
+
+
+async def test_attempts_go_on_counting_where_the_last_run_ended(tmp_path: Path) -> None:
+    places = places_in(tmp_path)
+    for expected in (1, 2, 3):
+        ledger, log, _ = open_both(places)
+        journal = Journal(ledger, log, linger=0)
+        journal.start()
+        assert await journal.reserve((1,), 5, "m") == f"{ledger.name}-{expected}"
+        await journal.close(DAY)
+        ledger.close()
+        log.close()
+
+
+async def test_unknown_outcomes_are_counted_at_once_and_remembered(tmp_path: Path) -> None:
+    places = places_in(tmp_path)
+    ledger, log, _ = open_both(places)
+    journal = Journal(ledger, log, linger=0)
+    journal.start()
+    first = await journal.reserve((1, 2), 50, "m")
+    second = await journal.reserve((2, 3), 50, "m")
+    journal.release(first, day=DAY, billed=True, ambiguous=True)
+    journal.release(second, day=DAY, billed=True, ambiguous=True)
+    third = await journal.reserve((3,), 50, "m")
+    journal.release(third, day=DAY, billed=False, ambiguous=False)
+    counted = dict(journal.ambiguous)
+    await journal.close(DAY)
+    ledger.close()
+    log.close()
+    ledger, log, _ = open_both(places)
+
+    assert counted == {1: 1, 2: 2, 3: 1}
+    assert Journal(ledger, log).ambiguous == counted
+    assert (ledger.budget.unknown, ledger.budget.reserved) == (100, 0)
+    ledger.close()
+    log.close()
+
+
+async def test_how_far_the_input_was_read_is_recorded(tmp_path: Path) -> None:
+    places = places_in(tmp_path)
+    ledger, log, _ = open_both(places)
+    journal = Journal(ledger, log, linger=0.001)
+    journal.start()
+    chunks = [Chunk(0, 0, 100, 10, 1, b"a"), Chunk(0, 0, 200, 20, 1, b"b")]
+    for chunk in chunks:
+        journal.read((chunk,))
+    await journal.close(DAY)
+    ledger.close()
+    log.close()
+    again = Ledger.open(places.ledger)
+
+    assert again.chunks == {0: chunks[1]}
+    assert again.records_read == 19
+    again.close()

@@ -204,3 +204,64 @@ def test_the_identity_of_a_line_is_read_back(attempt: int, line: int, cost: int)
     assert line_identity(f'{{"attempt":"{name}","custom_id":"1"}}'.encode()) == expected
     assert line_identity(f'{{"id":"batch_req_{name}","custom_id":"1"}}'.encode()) == expected
     assert line_identity(f'{{"other":"{name}"}}'.encode()) is None
+
+
+def test_forgotten_lines_are_open_again_and_the_others_are_not(tmp_path: Path) -> None:
+    places = places_in(tmp_path)
+    ledger, log, _ = open_both(places)
+    ledger.commit([], [intent(1, [1, 2, 3]), intent(2, [4]), intent(3, [9])], log)
+    ledger.commit([answered(ledger, 1, [1, 2, 3]), lost(2), lost(3), Bury([dead(5), dead(6)])], [], log)
+    with ledger.transaction():
+        ledger.forget(2, 5)
+    remembered = ledger.ambiguous
+    close_both(ledger, log)
+    again = Ledger.open(places.ledger)
+
+    assert [line for line in range(1, 12) if line in again.done] == [1, 6]
+    assert (again.ok, again.failed) == (1, 1)
+    assert again.ambiguous == remembered == {9: 1}
+    assert [letter.line for letter in again.dead_letters()] == [6]
+    assert again.budget.spent == 300, "money stays spent"
+    again.check()
+    again.close()
+
+
+def test_replaced_chunks_are_all_that_is_known_of_the_input(tmp_path: Path) -> None:
+    places = places_in(tmp_path)
+    ledger, log, _ = open_both(places)
+    old = [Chunk(number, 0, 9, CHUNK_LINES, 0, b"d") for number in range(3)]
+    ledger.commit([Read(old)], [], log)
+    with ledger.transaction():
+        ledger.replace_chunks(old[:1])
+    close_both(ledger, log)
+    again = Ledger.open(places.ledger)
+
+    assert again.chunks == {0: old[0]}
+    again.close()
+
+
+def test_all_dead_letters_come_back_whole_and_can_be_revived(tmp_path: Path) -> None:
+    places = places_in(tmp_path)
+    letters = [dead(line, code) for line, code in ((3, "a"), (1, "b"))]
+    ledger, log, _ = open_both(places)
+    ledger.commit([], [intent(1, [1])], log)
+    ledger.commit([lost(1), Bury(letters)], [], log)
+    found = list(ledger.dead_letters())
+    with ledger.transaction():
+        revived = ledger.revive([])
+    close_both(ledger, log)
+    again = Ledger.open(places.ledger)
+
+    assert found == sorted(letters)
+    assert revived == 2
+    assert (again.failed, again.done.total, again.ambiguous) == (0, 0, {})
+    again.close()
+
+
+def test_a_chunk_is_not_complete_before_it_was_read_to_its_end(tmp_path: Path) -> None:
+    ledger, log, _ = open_both(places_in(tmp_path))
+    ledger.commit([Read([Chunk(0, 0, 9, 2, 0, b"d")]), Bury([dead(1), dead(2)])], [], log)
+
+    assert not ledger.complete_chunk(0)
+    assert not ledger.complete_chunk(1)
+    close_both(ledger, log)
