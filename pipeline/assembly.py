@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache, partial
 from pathlib import Path
 
 from pipeline.backends.endpoint import Endpoint, Timeouts
 from pipeline.builtin_files import builtin
 from pipeline.config import Config, Loaded, compile_template, config_home, read_secret, resolve_job
+from pipeline.core.end_users import HidesEndUsers
 from pipeline.core.limits import Limits
 from pipeline.core.lines import RESERVED_FIELDS
 from pipeline.core.parse import parse_line
@@ -25,6 +28,7 @@ from pipeline.errors import PipelineError, UsageError
 from pipeline.events import Notice, Observer
 from pipeline.job import Job, JobSpec
 from pipeline.secret import Secret
+from pipeline.storage.local_secret import read_local_secret
 from pipeline.storage.prices import load_price_book, price_files
 from pipeline.storage.state import Places, default_state
 from pipeline.storage.vocabulary import load as load_vocabulary
@@ -32,6 +36,8 @@ from pipeline.types import BadLine, Item, Request
 
 _EMBEDDING_TOKENS = 8_192
 """The most input tokens of OpenAI's embedding models. Source: its API specification."""
+_OTHER_FILES = 32
+"""File descriptors that a run needs for anything but connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,8 @@ def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends:
     vocabulary = load_vocabulary(encoding) if exact or budgeted or longest is not None else None
     tokenizer = TextTokenizer(encoding, vocabulary)
     job = resolve_job(config.job, loaded)(_spec(config, tokenizer, longest))
+    if sends:
+        job = HidesEndUsers(job, cache(partial(read_local_secret, loaded.environ)))
     _check_kept(config.output.keep)
     tier = config.params.get("service_tier")
     prices = RequestPrices(
@@ -130,7 +138,7 @@ def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends:
         job=job,
         endpoint=_endpoint(loaded, keyed=sends),
         timeouts=Timeouts(total=config.timeout),
-        limits=Limits(limits.concurrency, limits.rpm, limits.tpm, limits.per_second),
+        limits=Limits(_affordable(limits.concurrency, observers), limits.rpm, limits.tpm, limits.per_second),
         max_items=min(bound for bound in bounds if bound is not None),
         max_tokens=min(config.batch.max_tokens, endpoint.max_tokens or config.batch.max_tokens),
         prices=prices,
@@ -141,6 +149,16 @@ def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends:
         id_field=config.input.id,
         most_failures=config.max_failures.most if config.max_failures is not None else _no_limit,
     )
+
+
+def _affordable(concurrency: int, observers: Observer) -> int:
+    """The most connections that the limit of open files leaves room for, up to `concurrency`."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = concurrency if files == resource.RLIM_INFINITY else max(1, files - _OTHER_FILES)
+    if concurrency <= most:
+        return concurrency
+    observers.see(Notice("warning", f"concurrency is {most}: only {files} files may be open at once (ulimit -n)"))
+    return most
 
 
 def _no_limit(_records: int) -> None:

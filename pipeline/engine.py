@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
@@ -27,7 +27,7 @@ from pipeline.events import Notice, Observer, RecordsSettled
 from pipeline.job import Job, is_batch_line
 from pipeline.storage.commit import Journal
 from pipeline.storage.lines import Page
-from pipeline.types import BadLine, DeadLetter, Item, Record, Request, Response, Result
+from pipeline.types import BadLine, DeadLetter, Item, Json, Record, Request, Response, Result, Usage
 
 UNBOUNDED_OUTPUT = 131_072
 """Output tokens that a request without a limit of its own may bring: the most that current models write."""
@@ -233,7 +233,8 @@ class Engine:
         """Take a batch back in smaller pieces: one by one where its answers were mixed up, else in halves."""
         items = batch.items
         pieces = [(item,) for item in items] if isinstance(error, Malformed) else [tuple(half) for half in halve(items)]
-        self._returned.extend(Batch(piece, error.attempts, error.first_at) for piece in pieces)
+        # To the front: where nothing fits into the budget, a single record must find out before all batches are halved.
+        self._returned.extendleft(Batch(piece, error.attempts, error.first_at) for piece in reversed(pieces))
 
     def _request(self, batch: Batch) -> Request:
         items = batch.items
@@ -273,13 +274,11 @@ class Engine:
             if isinstance(answer, Exception):
                 dead.append(self._refused(item.record, answer, request))
                 continue
-            identity = f"{response.attempt}-{item.record.line}-{cost}"
-            if is_batch_line(item.record.data):
-                request_id = response.headers.get("x-request-id")
-                content = batch_line(identity, item.record, answer, response.model, usage, request_id)
-            else:
-                fields = self._job.fields(answer)
-                content = templated_line(identity, item.record, self._work.keep, fields, response.model, usage, cost)
+            try:
+                content = self._line(response, item.record, answer, usage, cost)
+            except Exception as error:  # noqa: BLE001 - a bug in a job costs the record; what was paid is booked
+                dead.append(self._refused(item.record, error, request))
+                continue
             results.append(Result(item.record.line, content))
         await self._journal.settle(
             response.attempt,
@@ -291,6 +290,14 @@ class Engine:
             dead=dead,
         )
         self._settled(len(results), len(dead))
+
+    def _line(self, response: Response, record: Record, answer: Mapping[str, Json], usage: Usage, cost: int) -> bytes:
+        identity = f"{response.attempt}-{record.line}-{cost}"
+        if is_batch_line(record.data):
+            request_id = response.headers.get("x-request-id")
+            return batch_line(identity, record, answer, response.model, usage, request_id)
+        fields = self._job.fields(answer)
+        return templated_line(identity, record, self._work.keep, fields, response.model, usage, cost)
 
     def _refused(self, record: Record, error: Exception, request: Request) -> DeadLetter:
         """A record that was answered, and paid for, with something that is no result."""

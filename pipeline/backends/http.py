@@ -6,7 +6,6 @@ most 64 MiB, and one deadline for the whole exchange.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 from importlib.metadata import version
@@ -23,6 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from multidict import istr
 from yarl import URL
 
+from pipeline.backends.deadline import Deadline
 from pipeline.backends.endpoint import Endpoint, Timeouts, forbidden_address
 from pipeline.backends.inflate import EncodingError, TooLargeError, inflate
 from pipeline.clock import Clock, SystemClock
@@ -108,7 +108,7 @@ class HttpBackend:
 
     async def send(self, request: Request) -> Response:
         try:
-            async with asyncio.timeout(self._timeouts.total):
+            async with Deadline(self._timeouts.total):
                 raw, body = await self._exchange(request)
         except _FOREIGN as error:
             # Not chained: aiohttp's errors hold the request's headers, and with them the key.
@@ -136,6 +136,9 @@ class HttpBackend:
         headers = {_REQUEST_ID: request.attempt} if request.attempt else None
         data = request.body if len(request.body) <= _LARGE else BytesIO(request.body)
         raw = await self._session.post(url, data=data, headers=headers, allow_redirects=False)
+        if request.attempt and raw.headers.get(_REQUEST_ID, request.attempt) != request.attempt:
+            raw.close()
+            raise Ambiguous("the answer names another request than the one that was sent", code="wrong_request_id")
         try:
             body = await self._read(raw)
         except BaseException:

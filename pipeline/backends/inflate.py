@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 
 _ANY_ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
+_PIECE = 1 << 20
 
 
 class EncodingError(ValueError):
@@ -43,15 +45,25 @@ def _unzip(body: bytes, wbits: int, limit: int) -> bytes:
     size = 0
     while body:
         stream = zlib.decompressobj(wbits)
-        try:
-            part = stream.decompress(body, limit - size + 1)
-        except zlib.error:
-            raise EncodingError("the compressed body is broken") from None
-        size += len(part)
-        if size > limit:
-            raise TooLargeError("the body is too large")
+        for part in _pieces(stream, body):
+            size += len(part)
+            if size > limit:
+                raise TooLargeError("the body is too large")
+            parts.append(part)
         if not stream.eof:
             raise EncodingError("the compressed body is cut short")
-        parts.append(part)
         body = stream.unused_data
     return b"".join(parts)
+
+
+def _pieces(stream: zlib._Decompress, body: bytes) -> Iterator[bytes]:
+    """Yield what comes out in pieces: zlib doubles its buffer as it grows, and so would take twice the limit."""
+    whole = True
+    while whole and not stream.eof:
+        try:
+            part = stream.decompress(body, _PIECE)
+        except zlib.error:
+            raise EncodingError("the compressed body is broken") from None
+        body = stream.unconsumed_tail
+        whole = bool(body) or len(part) == _PIECE
+        yield part

@@ -11,10 +11,13 @@ from pipeline.cli.streams import fill_closed_descriptors
 
 
 def prepare() -> None:
-    """Make files private, forbid core dumps, and let nothing print a value."""
+    """Make files private, forbid core dumps, allow as many connections as may be, and let nothing print a value."""
     fill_closed_descriptors()
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most_files != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     # The ledger's thread and the loop hand work to each other many times a second.
     sys.setswitchinterval(0.001)
     install_hooks()

@@ -5,7 +5,7 @@ from pipeline.config.endpoints import EndpointConfig, config_home
 from pipeline.config.groups import Config, Message
 from pipeline.config.identity import fingerprint
 from pipeline.config.jobs_by_name import resolve_job
-from pipeline.config.keys import read_secret
+from pipeline.config.keys import read_secret, variable_of
 from pipeline.config.loading import Loaded, load
 from pipeline.config.origin import Origin
 from pipeline.config.template import compile_template
@@ -24,4 +24,5 @@ __all__ = [
     "resolve_job",
     "schema",
     "show",
+    "variable_of",
 ]

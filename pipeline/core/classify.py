@@ -150,7 +150,7 @@ def classify(
             record's fault and not the job's.
         redact: Removes the key from a text.
     """
-    said = _read(status, headers, body)
+    said = _without_key(_read(status, headers, body), redact)
     limits = rate_limits(headers)
     rule, by_status = _rule(status, said)
     rule = _refined(rule, limits, tokens, succeeded)
@@ -171,6 +171,12 @@ def _read(status: int, headers: Headers, body: bytes) -> ErrorBody:
     if 300 <= status < 400:
         return ErrorBody(message=headers.get("location", "").partition("?")[0])
     return read_error(body)
+
+
+def _without_key(said: ErrorBody, redact: Callable[[str], str]) -> ErrorBody:
+    """A code or type that holds a key would be shown as the name of the error."""
+    code, kind = (name if redact(name) == name else "" for name in (said.code, said.kind))
+    return said._replace(code=code, kind=kind)
 
 
 def _rule(status: int, said: ErrorBody) -> tuple[_Rule, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from math import ceil
 from typing import Protocol
 
 from pipeline.backends.base import Backend
@@ -13,6 +14,8 @@ from pipeline.errors import Malformed, PipelineError, Rejected, Retryable
 from pipeline.types import Request, Response
 
 MOST_AMBIGUOUS = 2
+_MOST_RAISED = 100.0
+"""Times the bound: a usage that is beyond all reason must not make every further request unaffordable."""
 
 
 class Intents(Protocol):
@@ -69,22 +72,31 @@ class Reservation:
         self._allow_rebill = allow_rebill
         self._shrink = shrink
         self._scarce = scarce
+        self._raised = 1.0
 
     async def send(self, request: Request) -> Response:
         if self._intents.ambiguous and not self._allow_rebill:
             self._refuse_third(request)
         at = datetime.fromtimestamp(self._clock.now(), UTC)
         lines = tuple([item.record.line for item in request.items])
-        attempt = await self._intents.reserve(lines, self._amount(request, at), request.model)
+        bound = self._bound(request, at)
+        attempt = await self._intents.reserve(lines, ceil(bound * self._raised), request.model)
         try:
             response = await self._inner.send(replace(request, attempt=attempt))
+            cost = self._prices.cost(request, response, at)
+            if cost > bound > 0:
+                # More than should be possible (hidden reasoning, a dearer model): what follows sets as much aside.
+                self._raised = min(_MOST_RAISED, max(self._raised, cost / bound))
+            return replace(response, attempt=attempt, cost_nusd=cost)
         except PipelineError as error:
             ambiguous = error.billed and isinstance(error, Retryable) and not isinstance(error, Malformed)
             self._release(attempt, at, billed=error.billed, ambiguous=ambiguous)
             raise
-        return replace(response, attempt=attempt, cost_nusd=self._prices.cost(request, response, at))
+        except Exception:  # a bug: it may have been billed, and others may be waiting for the money set aside
+            self._release(attempt, at, billed=True, ambiguous=False)
+            raise
 
-    def _amount(self, request: Request, at: datetime) -> int:
+    def _bound(self, request: Request, at: datetime) -> int:
         amount = self._prices.bound(request, at)
         if self._shrink is not None and self._scarce is not None and self._scarce(amount):
             return self._prices.bound(replace(request, input_bound=self._shrink(request)), at)

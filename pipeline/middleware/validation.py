@@ -22,6 +22,10 @@ _REMARKS = {
     "above_bound": "the server reports more tokens than were sent or allowed: recorded as reported",
 }
 
+_REQUEST_ID = "x-request-id"
+_LONGEST_NAME = 256
+"""Characters of a name that the server chose; it is written into every line."""
+
 
 class Validation:
     """Parses a response's body, lets the job split it, and decides which usage to believe.
@@ -55,6 +59,9 @@ class Validation:
 
     def _answered(self, request: Request, response: Response, body: dict[str, Json]) -> Response:
         answers = tuple(self._job.split(request.items, body))
+        for answer in answers:
+            if isinstance(answer, PipelineError):
+                answer.message = self._redact(answer.message)
         usage = self._usage(request, body)
         if len(answers) == 1 and not usage.estimated and isinstance(answers[0], dict):
             answers = ({**answers[0], "usage": body["usage"]},)
@@ -62,11 +69,17 @@ class Validation:
         return replace(
             response,
             body=b"",
+            headers=self._shown(response),
             answers=answers,
             usage=usage,
-            model=model if isinstance(model, str) else request.model,
+            model=self._redact(model)[:_LONGEST_NAME] if isinstance(model, str) else request.model,
             service_tier=tier if isinstance(tier, str) else None,
         )
+
+    def _shown(self, response: Response) -> dict[str, str]:
+        """The one header that results show."""
+        name = response.headers.get(_REQUEST_ID)
+        return {} if name is None else {_REQUEST_ID: self._redact(name)[:_LONGEST_NAME]}
 
     def _not_an_answer(self, response: Response, body: Json) -> PipelineError:
         if isinstance(body, dict) and body.get("error"):

@@ -79,7 +79,7 @@ def repair(places: Places, fingerprint: str) -> Repaired:
         raise StateMismatch(f"there is neither {places.partial} nor {places.output} to repair from; use --fresh")
     lines = _Lines()
     draft = write_draft(places, source, lines.take)
-    spent, unknown, readable = _known_money(places)
+    spent, unknown, readable = _known_money(places, lines.ledger)
     _move_ledger_aside(places)
     if not lines.ledger:
         draft_of(places).unlink()
@@ -102,17 +102,27 @@ def repair(places: Places, fingerprint: str) -> Repaired:
     return Repaired(lines.done.total, total, unknown, readable)
 
 
-def _known_money(places: Places) -> tuple[int, int, bool]:
-    """What the old ledger recorded as spent and as unknown, where it can still be read."""
-    if not os.path.lexists(places.ledger):
-        return 0, 0, False
+def _known_money(places: Places, name: str) -> tuple[int, int, bool]:
+    """What was recorded as spent and as unknown, where that can still be read.
+
+    It is the most that any ledger of this output says: a repair that died may have put the last one aside already.
+    """
+    kept = sorted(places.state.glob(f"old-{places.ledger.name}-[0-9]*"))
+    known = [money for path in (places.ledger, *kept) if (money := _money_of(path, name)) is not None]
+    return max([spent for spent, _ in known], default=0), max([unknown for _, unknown in known], default=0), bool(known)
+
+
+def _money_of(path: Path, name: str) -> tuple[int, int] | None:
+    if not os.path.lexists(path):
+        return None
     try:
-        old = Ledger.open(places.ledger)
+        old = Ledger.open(path)
     except PipelineError:
-        return 0, 0, False
-    money = old.budget.spent, old.budget.unknown + old.budget.reserved, True
+        return None
+    ours = old.name == name
+    money = old.budget.spent, old.budget.unknown + old.budget.reserved
     old.close()
-    return money
+    return money if ours else None
 
 
 def _move_ledger_aside(places: Places) -> None:

@@ -31,6 +31,11 @@ def write_job(tmp_path: Path, server: Judge, **more: object) -> Path:
     )
 
 
+def _has_open(pid: int, inode: int) -> bool:
+    opened = list(Path(f"/proc/{pid}/fd").iterdir())
+    return any(descriptor.exists() and descriptor.stat().st_ino == inode for descriptor in opened)
+
+
 def test_a_wrong_key_is_exit_6_after_one_request(judge: Callable[..., Judge], tmp_path: Path) -> None:
     server = judge("--require-key", "the-right-key", "--latency", "0.05")
     config = write_job(tmp_path, server)
@@ -140,7 +145,9 @@ def test_a_run_that_waits_for_the_lock_can_be_interrupted(judge: Callable[..., J
     while not server.entries():
         time.sleep(0.02)  # the server is another process: it can only be watched
     second = start(["run", str(config), "--lock-wait", "60"], tmp_path, {"OWN_KEY": "key"})
-    time.sleep(1)  # until it waits; earlier, the signal would end it all the same
+    lock = (tmp_path / "out.jsonl.state" / "lock").stat()
+    while not _has_open(second.pid, lock.st_ino):
+        time.sleep(0.02)  # until it waits for the lock
     second.send_signal(signal.SIGTERM)
     second.communicate(timeout=10)
     first.kill()
