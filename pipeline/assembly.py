@@ -89,17 +89,19 @@ def places_of(loaded: Loaded) -> Places:
     """Where output and state of a config lie. What goes to stdout is finished in the state directory first.
 
     Raises:
-        UsageError: The output is the input, a directory or a device.
+        UsageError: The output is the input, a directory, a device or a file of the state.
     """
     config = loaded.config
     state = Path(config.state) if config.state else None
     if config.output.path == "-":
         if state is None:
             raise UsageError("an output to stdout needs a place for its progress: --state DIR")
-        return Places(state / "output.jsonl", state)
-    output = Path(config.output.path)
-    _check_output(output, config.input.path)
-    return Places(output, state or default_state(output))
+        places = Places(state / "output.jsonl", state)
+    else:
+        output = Path(config.output.path)
+        places = Places(output, state or default_state(output))
+    _check_places(places, config.input.path)
+    return places
 
 
 def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends: bool = True) -> Parts:
@@ -204,12 +206,19 @@ def _check_kept(keep: Sequence[str]) -> None:
         raise UsageError(f"output.keep: every result line has its own {', '.join(taken)}; leave it out")
 
 
-def _check_output(output: Path, source: str) -> None:
-    """Refuse an output that is no plain file, or that is the input by whatever name."""
+def _check_places(places: Places, source: str) -> None:
+    """Refuse an output that is no plain file or one of the state's, and an input that the run would write to."""
+    output = places.output
     if output.is_symlink() or (output.exists() and not output.is_file()):
         raise UsageError(f"{output} is not a plain file: choose another output")
-    if source != "-" and output.exists() and Path(source).exists() and output.samefile(source):
-        raise UsageError(f"{output} is the input itself: choose another output")
+    if output.parent.resolve() == places.state.resolve() and places.is_reserved(output.name):
+        raise UsageError(f"{output} is a file of the state directory: choose another output")
+    if source == "-" or not Path(source).exists():
+        return
+    for path in (output, places.partial, places.ordered, places.errors, places.ledger):
+        if path.exists() and path.samefile(source):
+            what = "the input itself" if path == output else f"written as {path.name}, which is the input"
+            raise UsageError(f"{output} is {what}: choose another output")
 
 
 def _counted(tokenizer: TextTokenizer, item: Item) -> int | None:

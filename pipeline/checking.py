@@ -15,6 +15,7 @@ from pipeline.core.parse import parse_line
 from pipeline.errors import UsageError
 from pipeline.events import Observers
 from pipeline.storage.bitmap import Bitmap
+from pipeline.storage.recovery import usage_of
 from pipeline.storage.source import Source
 from pipeline.types import BadLine
 
@@ -97,6 +98,8 @@ async def check_run(loaded: Loaded) -> CheckReport:
         identity = line_identity(raw)
         if identity is None:
             report.problem(places.output, number, "is no result line of this program")
+        elif usage_of(raw) is None:
+            report.problem(places.output, number, "is damaged: its answer cannot be read")
         else:
             _settle(report, settled, places.output, number, identity.line)
     for number, raw in _lines(places.errors):

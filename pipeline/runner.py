@@ -245,7 +245,7 @@ class Run:
             clock,
             allow_rebill=self._earlier.allow_rebill,
             shrink=parts.exact_bound,
-            scarce=lambda amount: (budget.remaining or 0) < amount * parts.limits.concurrency,
+            scarce=lambda amount: _is_scarce(budget.remaining, amount * parts.limits.concurrency),
         )
         drain = Drain(backend)
         throttle = Throttle(drain, parts.limits, clock, observers)
@@ -276,6 +276,10 @@ class Run:
 async def run(loaded: Loaded, earlier: Earlier = CARRY_ON) -> Summary:
     """Run a config to its end, or to what stops it. Arguments as `Run`; JobStopped is in the summary, not raised."""
     return await Run(loaded, earlier).execute()
+
+
+def _is_scarce(remaining: int | None, wanted: int) -> bool:
+    return remaining is not None and remaining < wanted
 
 
 def _name(loaded: Loaded) -> RunName:

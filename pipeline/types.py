@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 Json = Any
@@ -67,8 +66,7 @@ class Item(NamedTuple):
     """Only items of one group share a request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One HTTP exchange as asked for."""
 
     path: str
@@ -92,8 +90,7 @@ class Request:
     """When the first of those began, in seconds since the epoch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """What came back, growing on its way up: HTTP sets the first fields, validation and reservation the others."""
 
     status: int
@@ -102,7 +99,7 @@ class Response:
     limits: RateLimits | None = None
     answers: tuple[Mapping[str, Json] | Exception, ...] = ()
     """One per item, in the order of the items: a single-record response body, or the Rejected that it became."""
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = Usage()
     model: str = ""
     """The model that answered; priced by it."""
     service_tier: str | None = None

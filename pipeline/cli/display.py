@@ -19,6 +19,8 @@ _MOST_WAITING = 1000
 _PATIENCE = 2.0
 """Seconds that the end of a run waits for a terminal that takes nothing."""
 _BAR_PERIOD = 0.25
+_UNSHOWN = (OSError, ValueError)
+"""The reader is gone, the disk full or the stream closed: a line is lost and nothing else."""
 _LEAST: tuple[Level, ...] = ("info", "debug", "trace")
 
 
@@ -51,10 +53,14 @@ class Display:
     Args:
         screen: Where they go.
         period: Seconds from one snapshot to the next; None where none is wanted.
+
+    Attributes:
+        lost: How many could not be shown.
     """
 
     def __init__(self, screen: Screen, period: float | None) -> None:
         self.period = period
+        self.lost = 0
         self._screen = screen
         self._waiting: queue.Queue[Snapshot | str | None] = queue.Queue(_MOST_WAITING)
         self._last: tuple[str, ...] = ()
@@ -87,33 +93,32 @@ class Display:
         self._thread.join(_PATIENCE)
 
     def _put(self, what: Snapshot | str) -> None:
-        with contextlib.suppress(queue.Full):
+        try:
             self._waiting.put_nowait(what)
+        except queue.Full:
+            self.lost += 1
 
     def _write(self) -> None:
         while (what := self._waiting.get()) is not None:
             self._write_one(what)
-        with _losing_lines():
+        with contextlib.suppress(*_UNSHOWN):
             self._screen.close()
         for line in self._last:
             self._write_one(line)
 
     def _write_one(self, what: Snapshot | str) -> None:
-        with _losing_lines():
+        try:
             if isinstance(what, Snapshot):
                 self._screen.show(what)
             else:
                 self._screen.say(what)
+        except _UNSHOWN:
+            self.lost += 1
 
 
 def on_terminal() -> bool:
     """Whether stderr is a terminal that can show a bar."""
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def _losing_lines() -> contextlib.suppress:
-    """Where the reader is gone, the disk full or the stream closed, a line is lost and nothing else."""
-    return contextlib.suppress(OSError, ValueError)
 
 
 def _stderr() -> TextIO:

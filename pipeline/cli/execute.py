@@ -68,7 +68,9 @@ async def watched(execution: Execution) -> Json:
     last: list[str] = []
     try:
         with signals_to(run, _silent if shown.quiet else display.say):
-            summary = (await run.execute()).as_dict()
+            summary: Json = (await run.execute()).as_dict()
+        if display.lost:
+            summary["notices"] = [*summary["notices"], f"{display.lost} lines of the log could not be written"]
         last = last_words(summary, execution.commands, shown, block=shown.bar)
         return summary
     finally:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import sys
 
 from pipeline.cli.failure import install_hooks
 from pipeline.cli.streams import fill_closed_descriptors
+
+_ARENA_MAX = -8
+"""glibc's M_ARENA_MAX. Source: mallopt(3)."""
 
 
 def prepare() -> None:
@@ -18,6 +22,16 @@ def prepare() -> None:
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most_files != resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        _reserve_no_more_than_is_used()
     # The ledger's thread and the loop hand work to each other many times a second.
     sys.setswitchinterval(0.001)
     install_hooks()
+
+
+def _reserve_no_more_than_is_used() -> None:
+    """Let all threads allocate from one heap: glibc sets 64 MiB of addresses aside for each, until none are left."""
+    import ctypes  # noqa: PLC0415 - rarely wanted
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -51,6 +52,10 @@ def _path(value: str, info: ValidationInfo) -> str:
     """A path with `{here}` and a leading `~/` filled in; both are plain text in the context."""
     if not value or "\0" in value:
         raise ValueError("must be the name of a file, or - for a standard stream")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        raise ValueError("holds a character that this locale cannot write: run with LC_ALL=C.UTF-8") from None
     context: Mapping[str, str] = info.context or {}
     home = context.get("home")
     if home and value.startswith("~/"):

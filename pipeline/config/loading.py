@@ -19,6 +19,8 @@ from pipeline.config.settings import Settings, check
 from pipeline.config.variables import misspelt, read_dotenv, settings_in
 from pipeline.types import Json
 
+_NULLS = {"null", "~"}
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -91,7 +93,13 @@ def _apply(
 
 
 def _value(loc: Loc, value: Json) -> Json:
-    return parse_value(value) if isinstance(value, str) and not takes_text(Config, loc) else value
+    if not isinstance(value, str) or takes_text(Config, loc):
+        return value
+    parsed = parse_value(value)
+    if parsed is None and value.strip().lower() not in _NULLS:
+        # `--budget "$BUDGET"` where nobody set BUDGET must not be a run without a budget.
+        raise NotYamlError(1, "is empty: give a value, leave it out, or write null for none")
+    return parsed
 
 
 def _context(path: Path, environ: Mapping[str, str]) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ _DURATION = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
 _BARE = re.compile(r"\d{1,12}(?:\.\d{1,9})?", re.ASCII)
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?) ?%", re.ASCII)
 _NANO = 1_000_000_000
+_LEAST_USD = Decimal("0.000001")
 _MOST_USD = 1_000_000_000
 _FAIR_SAMPLE = 100
 
@@ -47,7 +48,7 @@ def dollars(value: object) -> Decimal:
     """Return an amount in US dollars, exactly as it was written.
 
     Raises:
-        ValueError: It is no plain number, not above 0, above a thousand million, or finer than a nano-dollar.
+        ValueError: It is no plain number, below 0.000001, above a thousand million, or finer than a nano-dollar.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise ValueError("must be a number of US dollars, such as 5 or 0.25")  # noqa: TRY004 - pydantic takes ValueError
@@ -56,6 +57,8 @@ def dollars(value: object) -> Decimal:
         raise ValueError(f"must be above 0 and at most {_MOST_USD:,} US dollars")
     if amount * _NANO % 1:
         raise ValueError("is finer than 0.000000001 US dollars")
+    if amount < _LEAST_USD:
+        raise ValueError(f"must be at least {_LEAST_USD} US dollars: less buys nothing")
     return amount
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from math import ceil
 from typing import Protocol
@@ -79,15 +78,16 @@ class Reservation:
             self._refuse_third(request)
         at = datetime.fromtimestamp(self._clock.now(), UTC)
         lines = tuple([item.record.line for item in request.items])
-        bound = self._bound(request, at)
+        request = self._tightened(request, at)
+        bound = self._prices.bound(request, at)
         attempt = await self._intents.reserve(lines, ceil(bound * self._raised), request.model)
         try:
-            response = await self._inner.send(replace(request, attempt=attempt))
+            response = await self._inner.send(request._replace(attempt=attempt))
             cost = self._prices.cost(request, response, at)
             if cost > bound > 0:
                 # More than should be possible (hidden reasoning, a dearer model): what follows sets as much aside.
                 self._raised = min(_MOST_RAISED, max(self._raised, cost / bound))
-            return replace(response, attempt=attempt, cost_nusd=cost)
+            return response._replace(attempt=attempt, cost_nusd=cost)
         except PipelineError as error:
             ambiguous = error.billed and isinstance(error, Retryable) and not isinstance(error, Malformed)
             self._release(attempt, at, billed=error.billed, ambiguous=ambiguous)
@@ -96,11 +96,11 @@ class Reservation:
             self._release(attempt, at, billed=True, ambiguous=False)
             raise
 
-    def _bound(self, request: Request, at: datetime) -> int:
-        amount = self._prices.bound(request, at)
-        if self._shrink is not None and self._scarce is not None and self._scarce(amount):
-            return self._prices.bound(replace(request, input_bound=self._shrink(request)), at)
-        return amount
+    def _tightened(self, request: Request, at: datetime) -> Request:
+        """Bound the input exactly where money is short. What a usage that is not believed costs is bounded with it."""
+        if self._shrink is None or self._scarce is None or not self._scarce(self._prices.bound(request, at)):
+            return request
+        return request._replace(input_bound=self._shrink(request))
 
     def _release(self, attempt: str, at: datetime, *, billed: bool, ambiguous: bool) -> None:
         self._intents.release(attempt, day=at.date().isoformat(), billed=billed, ambiguous=ambiguous)

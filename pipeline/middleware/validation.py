@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import orjson
 
@@ -66,20 +65,23 @@ class Validation:
         if len(answers) == 1 and not usage.estimated and isinstance(answers[0], dict):
             answers = ({**answers[0], "usage": body["usage"]},)
         model, tier = body.get("model"), body.get("service_tier")
-        return replace(
-            response,
+        return response._replace(
             body=b"",
             headers=self._shown(response),
             answers=answers,
             usage=usage,
-            model=self._redact(model)[:_LONGEST_NAME] if isinstance(model, str) else request.model,
-            service_tier=tier if isinstance(tier, str) else None,
+            model=self._name(model) if isinstance(model, str) else request.model,
+            service_tier=self._name(tier) if isinstance(tier, str) else None,
         )
 
     def _shown(self, response: Response) -> dict[str, str]:
         """The one header that results show."""
         name = response.headers.get(_REQUEST_ID)
-        return {} if name is None else {_REQUEST_ID: self._redact(name)[:_LONGEST_NAME]}
+        return {} if name is None else {_REQUEST_ID: self._name(name)}
+
+    def _name(self, text: str) -> str:
+        """A name that the server chose, as it may be written everywhere."""
+        return self._redact(text)[:_LONGEST_NAME]
 
     def _not_an_answer(self, response: Response, body: Json) -> PipelineError:
         if isinstance(body, dict) and body.get("error"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from zlib import crc32
 
 from pipeline.storage.lines import CHUNK_LINES
 
@@ -10,12 +11,17 @@ _CHUNK_BYTES = CHUNK_LINES // 8
 
 
 class Bitmap:
-    """Bits of lines (from 1), by chunk (from 0), and which chunks have changed since they were last written."""
+    """Bits of lines (from 1), by chunk (from 0), and which chunks have changed since they were last written.
+
+    Args:
+        chunks: What `take_changed` returned, by number.
+
+    Raises:
+        ValueError: A chunk is damaged, or stands under another number than its own.
+    """
 
     def __init__(self, chunks: Mapping[int, bytes] | None = None) -> None:
-        self._chunks = {number: bytearray(bits) for number, bits in (chunks or {}).items()}
-        if any(len(bits) != _CHUNK_BYTES for bits in self._chunks.values()):
-            raise ValueError("a chunk of the bitmap has the wrong length")
+        self._chunks = {number: _opened(number, sealed) for number, sealed in (chunks or {}).items()}
         self._changed: set[int] = set()
         self.total = sum(self.count(number) for number in self._chunks)
 
@@ -60,7 +66,18 @@ class Bitmap:
         return 0 if bits is None else int.from_bytes(bits, "little").bit_count()
 
     def take_changed(self) -> list[tuple[int, bytes]]:
-        """Return the chunks that changed since the last call."""
-        changed = [(number, bytes(self._chunks[number])) for number in self._changed]
+        """Return the chunks that changed since the last call, each with a checksum: SQLite has none of its own."""
+        changed = [(number, _sealed(number, self._chunks[number])) for number in self._changed]
         self._changed.clear()
         return changed
+
+
+def _sealed(number: int, bits: bytes | bytearray) -> bytes:
+    return bytes(bits) + crc32(bits, number & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+def _opened(number: int, sealed: bytes) -> bytearray:
+    bits = sealed[:_CHUNK_BYTES]
+    if sealed != _sealed(number, bits) or len(bits) != _CHUNK_BYTES:
+        raise ValueError("a chunk of the bitmap is damaged")
+    return bytearray(bits)

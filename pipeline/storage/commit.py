@@ -179,16 +179,27 @@ class _Writer:
         admitted = self._ledger.commit(entries, wanted, self._log)
         self._unfit = intents[admitted:]
         self._wake(ended + intents[:admitted], None)
-        if not self._ledger.inflight:
-            refused, self._unfit = self._unfit, []
-            self._wake(refused, self._ledger.budget_reached())
+        if self._unfit and not self._ledger.inflight:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """Nothing is in flight that could make room: refuse those at the front that do not fit, admit those behind."""
+        while self._unfit and not self._fits(self._unfit[0]):
+            self._wake([self._unfit.pop(0)], self._ledger.budget_reached())
+        if self._unfit:
+            self._commit([])
+
+    def _fits(self, waiting: _Waiting) -> bool:
+        return isinstance(waiting.entry, Reserve) and self._ledger.budget.fits(waiting.entry.amount)
 
     def _fail(self, error: BaseException, group: list[_Waiting]) -> None:
         if isinstance(error, PipelineError):
             self.failure = error
         else:
+            # An error's own text may hold a prompt or an answer; the system's words for a failed call do not.
+            reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
             self.failure = StorageFailed(
-                f"the ledger's writer died of {type(error).__name__}: {error}", code="writer_died"
+                f"the ledger's writer died of {type(error).__name__}{reason}", code="writer_died"
             )
             self.failure.__cause__ = error
         stranded = group + self._unfit

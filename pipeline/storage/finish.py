@@ -7,6 +7,7 @@ finished, not repeated. The final name never shows a part of a file.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -23,7 +24,7 @@ from pipeline.storage.state import Places, replace_durably, storage_errors, sync
 
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
-_EEXIST = 17
+_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 
 
 def write_dead_letters(ledger: Ledger, places: Places) -> None:
@@ -141,12 +142,12 @@ def set_aside(places: Places) -> None:
 
 
 def _complete(ledger: Ledger, places: Places) -> None:
-    with ledger.transaction():
-        ledger.set_meta(phase="complete")
-    # The bytes of both live on in the finished output.
+    # The bytes of both live on in the finished output. Nobody looks for them once the phase is `complete`.
     with storage_errors("cannot remove", places.partial):
         places.partial.unlink(missing_ok=True)
         places.ordered.unlink(missing_ok=True)
+    with ledger.transaction():
+        ledger.set_meta(phase="complete")
 
 
 def _rename(draft: Path, places: Places, ledger: Ledger, *, again: bool) -> None:
@@ -175,8 +176,11 @@ def _rename_new(draft: Path, target: Path) -> None:
     failed = libc.renameat2(_AT_FDCWD, os.fsencode(draft), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
     if not failed:
         return
-    if ctypes.get_errno() == _EEXIST:
+    number = ctypes.get_errno()
+    if number == errno.EEXIST:
         raise UsageError(f"{target} exists and is not ours; move it away and run again: everything is in {draft}")
+    if number not in _UNSUPPORTED:
+        raise StorageFailed(f"cannot rename {draft} to {target}: {os.strerror(number)}; run again to resume")
     try:
         os.link(draft, target, follow_symlinks=False)
         draft.unlink()

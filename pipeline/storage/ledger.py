@@ -25,7 +25,10 @@ from pipeline.storage.entries import Bury, Entry, Inflight, Kind, Read, Release,
 from pipeline.storage.ledger_file import check_file, connect, create_file, named_errors, refused_by_the_disk
 from pipeline.storage.lines import CHUNK_LINES, Chunk
 from pipeline.storage.results import OutputLog
+from pipeline.storage.witness import Witness
 from pipeline.types import DeadLetter, Json, Usage
+
+_PHASES = ("running", "finishing", "complete", "rewriting")
 
 
 class Ledger:
@@ -42,10 +45,12 @@ class Ledger:
         self.path = path
         self._db = connection
         self.meta: dict[str, Json] = dict(connection.execute("SELECT k, v FROM meta"))
+        _check_meta(self.meta)
         progress = connection.execute("SELECT out_off, tail, spent, unknown, next_attempt, ok FROM progress").fetchone()
         self.out_off, self.tail, spent, unknown, self.next_attempt, self.ok = progress
         self.budget = Budget(None, spent=spent, unknown=unknown)
         self.name = str(self.meta["ledger"])
+        self._witness = Witness(path.with_name("witness"), self.name)
         self.inflight = {
             attempt: Inflight(tuple(orjson.loads(lines)), reserve, model)
             for attempt, lines, reserve, model in connection.execute(
@@ -124,6 +129,7 @@ class Ledger:
             yield self._db
             self._write_changes()
             self._db.execute("COMMIT")
+        self._witness.note(self.next_attempt)
 
     def set_meta(self, **values: Json) -> None:
         """Set meta values; only within a transaction."""
@@ -226,6 +232,10 @@ class Ledger:
         Raises:
             StateMismatch: One does not hold.
         """
+        if self._witness.next_attempt() > self.next_attempt:
+            raise StateMismatch(
+                f"{self.path} is damaged: it has lost attempts that it had recorded; restore it, or use --repair"
+            )
         spent = sum(row[6] for key, row in self._rollup.items() if key[2] != "unknown")
         unknown = sum(row[6] for key, row in self._rollup.items() if key[2] == "unknown")
         if (spent, unknown) != (self.budget.spent, self.budget.unknown):
@@ -237,6 +247,7 @@ class Ledger:
 
     def close(self) -> None:
         self._db.close()
+        self._witness.close()
 
     # One statement for all rows: each statement hands the interpreter lock over, a row within it does not.
 
@@ -344,3 +355,14 @@ class Ledger:
             "UPDATE progress SET out_off = ?, tail = ?, spent = ?, unknown = ?, next_attempt = ?, ok = ?",
             (self.out_off, self.tail, self.budget.spent, self.budget.unknown, self.next_attempt, self.ok),
         )
+
+
+def _check_meta(meta: dict[str, Json]) -> None:
+    """Raise ValueError where a damaged page has lost what every ledger says of itself."""
+    if (
+        not {"ledger", "config"} <= meta.keys()
+        or meta.get("phase") not in _PHASES
+        or type(meta.get("run_no")) is not int
+    ):
+        raise ValueError("it does not say what it is the ledger of")
+    orjson.loads(str(meta.get("requests", "[]")))

@@ -59,6 +59,8 @@ def create_file(path: Path, meta: Mapping[str, Json]) -> None:
         connection.execute("INSERT INTO progress VALUES (1, 0, ?, 0, 0, 1, 0)", (NO_TAIL,))
         connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         connection.execute("COMMIT")
+        # Closing would move it from the WAL into the file too, but without a word where that fails.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
     with storage_errors("cannot create", path):
         draft.rename(path)
@@ -77,7 +79,7 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
             connection.execute(f"PRAGMA {pragma}").fetchone()
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the second: it complains of a damaged text
         connection.close()
         if refused_by_the_disk(error):
             raise StorageFailed(f"cannot open {path}: {error}") from error

@@ -19,6 +19,8 @@ from pipeline.storage.state import storage_errors, sync_directory, write_all
 
 _ENTRY = struct.Struct("<Q")
 _BLOCK = 1 << 20
+_NEAR = 1 << 15
+"""Bytes that are read at once: a batch's answers lie together."""
 _PAGES_BACK_EVERY = 1 << 12
 
 
@@ -71,15 +73,27 @@ def _index(log: int, offsets: mmap.mmap, source: Path) -> None:
 
 
 def _ordered(log: int, offsets: mmap.mmap, lines: int) -> Iterator[bytes]:
-    if not os.fstat(log).st_size:
-        return
-    with mmap.mmap(log, 0, prot=mmap.PROT_READ) as answers:
-        for number in range(lines):
-            position = _ENTRY.unpack_from(offsets, number * _ENTRY.size)[0] - 1
-            if position >= 0:
-                yield answers[position : answers.find(b"\n", position) + 1]
-            _hand_back(offsets, number)
-            _hand_back(answers, number)
+    start, block = 0, b""
+    for number in range(lines):
+        position = _ENTRY.unpack_from(offsets, number * _ENTRY.size)[0] - 1
+        _hand_back(offsets, number)
+        if position < 0:
+            continue
+        end = block.find(b"\n", position - start) if position >= start else -1
+        if end < 0:
+            start, block = position, _read_line(log, position)
+            end = block.index(b"\n")
+        yield block[position - start : end + 1]
+
+
+def _read_line(log: int, position: int) -> bytes:
+    """Return the line at `position` and what is near it. Not mapped: an output may be larger than the address space."""
+    size = _NEAR
+    while b"\n" not in (block := os.pread(log, size, position)):
+        if len(block) < size:
+            raise StateMismatch("the output became shorter while it was put in order")
+        size *= 4
+    return block
 
 
 def _lines(log: int) -> Iterator[bytes]:

@@ -127,8 +127,8 @@ def _money_of(path: Path, name: str) -> tuple[int, int] | None:
 
 def _move_ledger_aside(places: Places) -> None:
     with storage_errors("cannot move away", places.ledger):
-        for suffix in ("", "-wal", "-shm"):
-            path = Path(f"{places.ledger}{suffix}")
+        sidecars = [Path(f"{places.ledger}{suffix}") for suffix in ("", "-wal", "-shm")]
+        for path in (*sidecars, places.ledger.with_name("witness")):
             if os.path.lexists(path):
                 shutil.move(path, places.aside(f"old-{path.name}"))
     sync_directory(places.state)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import StateMismatch, StorageFailed
-from pipeline.storage.state import storage_errors, sync_directory, write_all
+from pipeline.storage.state import creation_errors, storage_errors, sync_directory, write_all
 
 TAIL_BYTES = 4096
 _BLOCK = 1 << 20
@@ -39,7 +39,7 @@ class OutputLog:
     @classmethod
     def create(cls, path: Path) -> OutputLog:
         """Create an empty log; it must not exist."""
-        with storage_errors("cannot create", path):
+        with storage_errors("cannot create", path), creation_errors(path):
             descriptor = os.open(
                 path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
             )

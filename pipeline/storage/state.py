@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -15,6 +16,7 @@ from pathlib import Path
 from pipeline.errors import Locked, StorageFailed, UsageError
 
 _POLL_SECONDS = 0.1
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -26,6 +28,21 @@ def storage_errors(what: str, path: Path) -> Iterator[None]:
         raise StorageFailed(
             f"{what} {path}: {error.strerror or error}; nothing more was sent, run again to resume"
         ) from error
+
+
+@contextlib.contextmanager
+def creation_errors(path: Path) -> Iterator[None]:
+    """Translate an OSError at the start of a run: a place that may not be written to is the user's to change."""
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError):
+        raise
+    except OSError as error:
+        if error.errno in _FORBIDDEN:
+            raise UsageError(
+                f"{path} cannot be created: {error.strerror}; choose another place with -o or --state"
+            ) from error
+        raise StorageFailed(f"cannot create {path}: {error.strerror or error}; nothing was sent") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +80,10 @@ class Places:
     def summary(self) -> Path:
         return self.state / "run.json"
 
+    def is_reserved(self, name: str) -> bool:
+        """Whether a file of that name in the state directory is one that a run keeps there."""
+        return name.startswith(self.ledger.name) or name in {self.lock.name, self.status.name, self.summary.name}
+
     def aside(self, name: str) -> Path:
         """A path in the state directory that does not exist yet, for bytes that are kept."""
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
@@ -86,19 +107,14 @@ def make_private(directory: Path) -> None:
         StorageFailed: It cannot be created.
     """
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        directory.mkdir(mode=0o700, exist_ok=True)
-        seen = directory.lstat()
+        with creation_errors(directory):
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, exist_ok=True)
+            seen = directory.lstat()
     except (FileExistsError, NotADirectoryError) as error:
         raise UsageError(
             f"{directory} is in the way: it must be a directory of ours; choose another with --state"
         ) from error
-    except PermissionError as error:
-        raise UsageError(
-            f"{directory} cannot be created: {error.strerror}; choose another place with -o or --state"
-        ) from error
-    except OSError as error:
-        raise StorageFailed(f"cannot create {directory}: {error.strerror}") from error
     if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid():
         raise UsageError(
             f"{directory} must be a directory that belongs to you, not a link; choose another with --state"

@@ -65,9 +65,12 @@ def _store_and_load(name: str, vocabulary: bytes, encoding_name: str) -> tiktoke
             return _load_from(folder, encoding_name)
     except OSError:
         pass  # no place to keep it: unpacked for this process alone
-    with tempfile.TemporaryDirectory(prefix="pipeline-") as passing:
-        _write(Path(passing), _file_name(name), vocabulary)
-        return _load_from(Path(passing), encoding_name)
+    try:
+        with tempfile.TemporaryDirectory(prefix="pipeline-") as passing:
+            _write(Path(passing), _file_name(name), vocabulary)
+            return _load_from(Path(passing), encoding_name)
+    except OSError:
+        return None  # nor is there room for a moment
 
 
 def _load_from(folder: Path, encoding_name: str) -> tiktoken.Encoding | None:

@@ -246,8 +246,8 @@ async def test_a_plan_in_json_is_one_object(bench: Bench) -> None:
 
 
 async def test_a_cost_above_what_asks_is_refused_where_nobody_can_be_asked(bench: Bench) -> None:
-    refused = await bench.run("run", "c.yaml", "--set", "budget.confirm_above=0.000000001")
-    accepted = await bench.run("run", "c.yaml", "--set", "budget.confirm_above=0.000000001", "--yes")
+    refused = await bench.run("run", "c.yaml", "--set", "budget.confirm_above=0.000001")
+    accepted = await bench.run("run", "c.yaml", "--set", "budget.confirm_above=0.000001", "--yes")
 
     assert (refused.code, accepted.code) == (2, 0)
     assert "add --yes" in refused.err

@@ -149,7 +149,7 @@ def test_an_override_may_take_a_value_back(tmp_path: Path) -> None:
         ("timeout", "15m", 900.0),
         ("timeout", "0.5", 0.5),
         ("output.keep", "[a, b]", ("a", "b")),
-        ("budget.hard_usd", "1e-9", Decimal("1E-9")),
+        ("budget.hard_usd", "1e-6", Decimal("1E-6")),
         ("limits.rpm", "3_000", 3_000),
         ("params", "{n: 2}", {"n": 2}),
     ],
@@ -209,3 +209,9 @@ def test_a_relative_config_works_from_its_own_folder(tmp_path: Path, monkeypatch
     config_file(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert load(Path("run.yaml"), {"input.path": "{here}/a"}, {}).config.input.path == "./a"
+
+
+@pytest.mark.parametrize("text", ["", "  ", "# a remark"])
+def test_an_empty_text_on_the_command_line_does_not_take_a_budget_away(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match=r"budget\.hard_usd: is empty"):
+        loaded(tmp_path, flags={"budget.hard_usd": text})

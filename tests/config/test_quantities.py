@@ -58,8 +58,8 @@ def test_any_text_is_a_duration_or_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("written", "nano"),
-    [(5, 5_000_000_000), (0.1, 100_000_000), (1e-9, 1), (0.29, 290_000_000), (Decimal("1.000000001"), 1_000_000_001),
-     (1_000_000_000, 10**18), (1e3, 10**12)],
+    [(5, 5_000_000_000), (0.1, 100_000_000), (1e-6, 1_000), (0.29, 290_000_000),
+     (Decimal("1.000000001"), 1_000_000_001), (1_000_000_000, 10**18), (1e3, 10**12)],
 )  # fmt: skip
 def test_money_is_exact_to_the_nano_dollar(written: object, nano: int) -> None:
     assert nano_usd(dollars(written)) == nano
@@ -78,6 +78,7 @@ def test_money_is_exact_to_the_nano_dollar(written: object, nano: int) -> None:
         (Decimal("NaN"), "above 0"),
         (Decimal("1e400"), "above 0"),
         (10**30, "above 0"),
+        (1e-9, "at least 0.000001"),
         (1e-10, "finer than"),
         (Decimal("0.0000000015"), "finer than"),
         ("5", "a number of US dollars"),
@@ -92,12 +93,12 @@ def test_no_other_money_is_taken(written: object, problem: str) -> None:
         dollars(written)
 
 
-@given(st.integers(1, 10**18))
+@given(st.integers(1_000, 10**18))
 def test_money_goes_round_in_nano_dollars(nano: int) -> None:
     assert nano_usd(dollars(Decimal(nano).scaleb(-9))) == nano
 
 
-@given(st.integers(1, 10**15))
+@given(st.integers(1_000, 10**15))
 def test_a_float_with_nine_decimals_is_what_was_written(nano: int) -> None:
     assert nano_usd(dollars(float(f"{nano // 10**9}.{nano % 10**9:09}"))) == nano
 

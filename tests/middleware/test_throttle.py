@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import cycle
 
 import pytest
@@ -497,7 +497,7 @@ def test_only_what_the_provider_did_not_count_is_given_back(
 async def test_a_charge_is_settled_by_the_usage_reported() -> None:
     class Frugal(Script):
         async def send(self, request: Request) -> Response:
-            return replace(await super().send(request), usage=Usage(input=10, output=10))
+            return (await super().send(request))._replace(usage=Usage(input=10, output=10))
 
     limiter = throttle(Frugal(), Limits(8, tpm=60_000))
     for _ in range(100):
@@ -510,7 +510,7 @@ async def test_a_charge_is_settled_by_the_usage_reported() -> None:
 async def test_a_usage_that_was_only_estimated_settles_nothing() -> None:
     class Silent(Script):
         async def send(self, request: Request) -> Response:
-            return replace(await super().send(request), usage=Usage(input=10, estimated=True))
+            return (await super().send(request))._replace(usage=Usage(input=10, estimated=True))
 
     limiter = throttle(Silent(), Limits(8, tpm=60_000))
     for _ in range(100):
