@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -17,6 +18,18 @@ class Result(NamedTuple):
     reason: str
 
 
+LONG = frozenset(
+    {
+        "test_money.py",
+        "test_network_faults.py",
+        "test_outages.py",
+        "test_process_death.py",
+        "test_security.py",
+        "test_storage_faults.py",
+    }
+)
+"""Files that take minutes: run by `python -m tests.faults`, not by every `pytest`."""
+
 _results: dict[int, list[Result]] = defaultdict(list)
 
 
@@ -26,6 +39,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rows", action="store_true", help="print the table of the fault catalogue")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    named = any(collection_path.name in argument for argument in config.args)
+    return True if collection_path.name in LONG and not named and not config.getoption("--rows") else None
 
 
 @pytest.hookimpl(wrapper=True)
