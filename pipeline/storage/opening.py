@@ -156,11 +156,12 @@ class Pipe(io.RawIOBase):
 
     def __init__(self, fd: int, *, owned: bool) -> None:
         self._fd = fd
-        self._owned = owned
         self._early = b""
         self._stopped = threading.Event()
         self._reading = threading.Lock()
         self._wake, self._waker = os.pipe()
+        self._ending = threading.Lock()
+        self._mine: tuple[int, ...] = (self._wake, self._waker, *([fd] if owned else []))
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         self._poll.register(self._wake, select.POLLIN)
@@ -195,14 +196,17 @@ class Pipe(io.RawIOBase):
 
     def stop(self) -> None:
         """End the read that is waiting, and every later one. For good."""
-        if not self._stopped.is_set():
-            self._stopped.set()
-            os.write(self._waker, b"\0")
+        with self._ending:
+            if not self._stopped.is_set():
+                self._stopped.set()
+                os.write(self._waker, b"\0")
 
     def close(self) -> None:
+        # A buffer around this may be closed by the collector, in another thread, while its owner closes it too.
         if not self.closed:
             self.stop()
-            with self._reading:
-                for fd in (self._wake, self._waker, *([self._fd] if self._owned else [])):
+            with self._reading, self._ending:
+                mine, self._mine = self._mine, ()
+                for fd in mine:
                     os.close(fd)
         super().close()
