@@ -20,12 +20,14 @@ class Result(NamedTuple):
 
 LONG = frozenset(
     {
+        "test_fuzz.py",
         "test_money.py",
         "test_network_faults.py",
         "test_outages.py",
         "test_process_death.py",
         "test_security.py",
         "test_storage_faults.py",
+        "test_storms.py",
     }
 )
 """Files that take minutes: run by `python -m tests.faults`, not by every `pytest`."""

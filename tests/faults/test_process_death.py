@@ -384,9 +384,10 @@ async def test_a_bug_in_one_worker_costs_its_record_and_gives_the_money_back(tmp
 
 @pytest.mark.row(13)
 def test_a_second_run_of_the_same_job_is_refused_at_once(judge: Judges, tmp_path: Path) -> None:
-    job = case(judge, tmp_path, "--latency", "1")
+    job = case(judge, tmp_path)
     first = job.start()
     job.strike_after(1, first)
+    first.send_signal(signal.SIGSTOP)  # it holds the lock for as long as the test needs
     before = {path: path.read_bytes() for path in job.places.state.iterdir() if path.name in {"lock", "run.json"}}
     second = job.run()
     after = {path: path.read_bytes() for path in before}
@@ -401,7 +402,7 @@ def test_a_second_run_of_the_same_job_is_refused_at_once(judge: Judges, tmp_path
 
 
 @pytest.mark.row(14)
-@pytest.mark.parametrize("content", [None, b"", b"pid 1 since 2001-01-01\n" * 40, b"\0\xff"])
+@pytest.mark.parametrize("content", [None, b"pid 1 since 2001-01-01\n" * 40 + b"\0\xff"])
 def test_a_lock_file_that_nobody_holds_blocks_nobody(judge: Judges, tmp_path: Path, content: bytes | None) -> None:
     job = case(judge, tmp_path, records=10)
     died = job.start()
@@ -416,11 +417,12 @@ def test_a_lock_file_that_nobody_holds_blocks_nobody(judge: Judges, tmp_path: Pa
 
 @pytest.mark.row(15)
 def test_another_config_for_the_same_output_is_refused_before_anything_is_sent(judge: Judges, tmp_path: Path) -> None:
-    job = case(judge, tmp_path, "--latency", "0.3")
+    job = case(judge, tmp_path, "--latency", "0.1")
     keys = orjson.loads(job.config.read_bytes())
     other = write_config(job.home, "other", **{**keys, "text": "another {{ text }}"})
     first = job.start()
     job.strike_after(1, first)
+    first.send_signal(signal.SIGSTOP)  # it holds the lock for as long as the test needs
     alongside = pipeline("run", str(other), "--json", home=job.home, extra=job.environment)
     kill(first)
     sent = job.sent

@@ -65,7 +65,7 @@ class Spoiler:
             for kind, error in KINDS.items():
                 for on in (False, True):
                     try:
-                        if not self._trial(Strike(point, str(error), on), kind):
+                        if not self._trial(Strike(point, str(error), on)):
                             return
                     except Broken as broken:
                         lasting = "for good" if on else "once"
@@ -73,7 +73,7 @@ class Spoiler:
                         self.tally.broken.append(f"{where}: {broken}")
                         print(f"BROKEN {self.tally.broken[-1]}", flush=True)
 
-    def _trial(self, strike: Strike, kind: str) -> bool:
+    def _trial(self, strike: Strike) -> bool:
         scene = self._plot.scene.copy("struck")
         ended = scene.run(*self._plot.flags, strike=strike)
         over = time.monotonic()
@@ -81,12 +81,12 @@ class Spoiler:
         if not faults:
             return False
         self.tally.faults += 1
-        self._judge(scene, ended, faults, kind, over)
+        self._judge(scene, ended, faults, over)
         scene.look()
         scene.finish(*self._plot.flags)
         return True
 
-    def _judge(self, scene: Scene, ended: Ended, faults: list[Fault], kind: str, over: float) -> None:
+    def _judge(self, scene: Scene, ended: Ended, faults: list[Fault], over: float) -> None:
         fault = faults[0]
         struck = f"{fault.name} {fault.path.name}"
         if ended.code == 0:

@@ -7,7 +7,7 @@
    STORM_DO     kill, cut (power off below STORM_ROOT, then kill), or the number of an errno
 
    A struck call does not happen. Log lines: `call N name path`, `fault N name path nanoseconds` (monotonic), and
-   `synced path size` once a sync has returned. */
+   `synced path size nanoseconds` once a sync has returned. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -60,6 +60,12 @@ static void note(const char *format, ...) {
     syscall(SYS_write, journal, line, length);
 }
 
+static long long nanoseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
 static void end(void) {
     if (cutting) {
         unsigned no_log_flush = 2;
@@ -74,9 +80,7 @@ static int struck(const char *name, const char *path) {
     long number = ++calls;
     note("call %ld %s %s\n", number, name, path);
     if (!at || (on ? number < at : number != at)) return 0;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    note("fault %ld %s %s %lld\n", number, name, path, now.tv_sec * 1000000000LL + now.tv_nsec);
+    note("fault %ld %s %s %lld\n", number, name, path, nanoseconds());
     if (killing) end();
     errno = code;
     return 1;
@@ -141,7 +145,8 @@ static void note_synced(int file) {
     int saved = errno;
     char path[PATH_MAX];
     struct stat seen;
-    if (of_file(file, path) && !fstat(file, &seen) && S_ISREG(seen.st_mode)) note("synced %s %lld\n", path, (long long)seen.st_size);
+    if (of_file(file, path) && !fstat(file, &seen) && S_ISREG(seen.st_mode))
+        note("synced %s %lld %lld\n", path, (long long)seen.st_size, nanoseconds());
     errno = saved;
 }
 

@@ -37,13 +37,25 @@ class Fault(NamedTuple):
     """In seconds, of the monotonic clock."""
 
 
+class Synced(NamedTuple):
+    """A file whose sync returned."""
+
+    path: Path
+    size: int
+    time: float
+    """In seconds, of the monotonic clock."""
+
+
 class Trace(NamedTuple):
     """What the log of a process says."""
 
     calls: list[tuple[str, Path]]
     faults: list[Fault]
-    synced: dict[Path, int]
-    """The size of each file when it was last synced."""
+    synced: list[Synced]
+
+    def size(self, path: Path, before: float) -> int:
+        """The size of a file when a sync of it last returned before a point in time."""
+        return next((sync.size for sync in reversed(self.synced) if sync.path == path and sync.time < before), 0)
 
 
 @functools.cache
@@ -77,7 +89,7 @@ def variables(root: Path, log: Path, strike: Strike) -> dict[str, str]:
 
 def read_trace(log: Path) -> Trace:
     """Read the log of a process that has ended."""
-    trace = Trace([], [], {})
+    trace = Trace([], [], [])
     for line in log.read_text().splitlines() if log.exists() else []:
         kind, *words = line.split(" ")
         match kind:
@@ -86,5 +98,5 @@ def read_trace(log: Path) -> Trace:
             case "fault":
                 trace.faults.append(Fault(int(words[0]), words[1], Path(words[2]), int(words[-1]) / 1e9))
             case _:
-                trace.synced[Path(words[0])] = int(words[-1])
+                trace.synced.append(Synced(Path(words[0]), int(words[1]), int(words[2]) / 1e9))
     return trace

@@ -63,6 +63,8 @@ class Kills:
             money = recorded(scene.places.ledger)
             self.inflight.append(money.inflight)
             scene.look()
+            if self.kills % 50 == 0:
+                print(f"{self.kills} kills, {self.outputs} outputs", file=sys.stderr, flush=True)
             return True
         expect(ended.code in (0, 4), f"exit {ended.code}: {ended.err}")
         scene.look()
@@ -77,7 +79,7 @@ class Kills:
             time.sleep(self._random.uniform(0, 1.5))
             return
         before, until = self._server.size(), time.monotonic() + _PATIENCE
-        served = self._random.randrange(1, 75 * self._records)
+        served = self._random.randrange(1, 80 * self._records)
         while self._server.size() < before + served and time.monotonic() < until:
             if process.poll() is not None:
                 return
@@ -118,7 +120,7 @@ def _line_number(line: bytes) -> int:
     return int(line.split(b'"', 4)[3].split(b"-")[2])
 
 
-def storm(seed: int, cycles: int, *, records: int = 12_000, concurrency: int = 320, seconds: float = 1e9) -> Kills:
+def storm(seed: int, cycles: int, *, records: int = 6_000, concurrency: int = 280, seconds: float = 1e9) -> Kills:
     """Kill; see `Kills.storm`."""
     with (
         tempfile.TemporaryDirectory(prefix="kills-") as folder,
@@ -134,8 +136,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cycles", type=int, default=1000, help="kills")
     parser.add_argument("--seconds", type=float, default=1e9, help="stop earlier, after so many seconds")
-    parser.add_argument("--records", type=int, default=12_000, help="of one output")
-    parser.add_argument("--concurrency", type=int, default=320, help="requests in flight at the most")
+    parser.add_argument("--records", type=int, default=6_000, help="of one output")
+    parser.add_argument("--concurrency", type=int, default=280, help="requests in flight at the most")
     chosen = parser.parse_args()
     began = time.monotonic()
     try:

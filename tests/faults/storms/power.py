@@ -17,7 +17,7 @@ from tests.faults.storms.scene import Broken, Scene, Server, end, expect, record
 
 RECORDS = 400
 _KEYS = {"batch": {"max_items": 5}, "limits": {"concurrency": 8, "rpm": 1_000_000}}
-_CALLS = 500
+_CALLS = 900
 """About as many calls as a whole run makes."""
 
 
@@ -73,27 +73,35 @@ class PowerFailures:
             subprocess.run(["sync", "-f", str(home)], check=True)
         for _ in range(cuts):
             with self._disk.mounted():
-                self._cut(scene)
+                cut_at = self._cut(scene)
             with self._disk.mounted():
-                self._check(scene)
+                self._check(scene, cut_at)
         with self._disk.mounted():
             scene.finish()
             scene.remove()
 
-    def _cut(self, scene: Scene) -> None:
+    def _cut(self, scene: Scene) -> float:
+        """Run until the power fails; returns when that was, by the monotonic clock."""
         at = self._chance.randrange(1, _CALLS) if self._chance.random() < 0.5 else 0
         process = scene.start(strike=Strike(at, "cut"))
         if not at:
             self._wait(process)
-            self._disk.cut()
+            cut_at = self._power_off()
             process.kill()
         ended = end(process)
-        struck = bool(read_trace(scene.log).faults)
+        faults = read_trace(scene.log).faults
         expect(ended.code in (0, -9, 74), f"exit {ended.code}: {ended.err}")
-        if at and not struck:
-            self._disk.cut()
         self.tally.cuts += 1
-        self.tally.at_calls += struck
+        self.tally.at_calls += bool(faults)
+        if not at:
+            return cut_at
+        return faults[0].time if faults else self._power_off()
+
+    def _power_off(self) -> float:
+        """A sync that returns after this point promises nothing, whatever it returns."""
+        cut_at = time.monotonic()
+        self._disk.cut()
+        return cut_at
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
         """Until a random moment after the first request."""
@@ -102,9 +110,9 @@ class PowerFailures:
         while self._server.size() < before + grown and process.poll() is None and time.monotonic() < until:
             time.sleep(0.002)  # the server is another process: it can only be watched
 
-    def _check(self, scene: Scene) -> None:
+    def _check(self, scene: Scene, cut_at: float) -> None:
         places = scene.places
-        synced = read_trace(scene.log).synced.get(places.partial, 0)
+        synced = read_trace(scene.log).size(places.partial, cut_at)
         path = places.partial if places.partial.exists() else places.output
         size = path.stat().st_size if path.exists() else 0
         expect(size >= synced, f"{synced} bytes of the output were synced, {size} are left")

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from tests.faults.storms.interposer import Strike, missing, read_trace
@@ -30,7 +31,7 @@ class Tally:
     broken: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        kinds = ", ".join(f"{count} {name}" for name, count in self.names.most_common())
+        kinds = ", ".join(f"{number} {name}" for name, number in self.names.most_common())
         kills = f"{self.points} kills ({self.again} in a recovery) at {kinds}"
         return f"{kills}; {self.runs} recoveries; {len(self.broken)} broken"
 
@@ -105,7 +106,7 @@ def storm(plot: str, seed: int, *, every: int = 1, deep: int = 0, print_each: bo
     with tempfile.TemporaryDirectory(prefix="syscalls-") as folder, serving(Path(folder)) as server:
         killer = Killer(PLOTS[plot](Path(folder), server), random.Random(seed))
         calls = killer.calls()
-        killer.storm(range(1, 10_000, every) if every == 1 else range(1 + seed % every, calls + 1, every))
+        killer.storm(count(1 + seed % every, every))
         for point in random.Random(seed).sample(range(1, calls + 1), deep):
             killer.sweep_second(point)
         if print_each:
