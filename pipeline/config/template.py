@@ -24,8 +24,18 @@ MOST_CHARACTERS = 16 * 1024 * 1024
 
 _MOST_BITS = 4_096
 _LOADS = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
-_FAULTS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
-"""What an expression can raise on a value that it was not made for."""
+_FAULTS = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+    NameError,
+    MemoryError,
+)
+"""What an expression can raise on a value that it was not made for; NameError for a number that is infinite."""
 _RANDOM = ("lipsum", "cycler", "joiner", "dict")
 
 

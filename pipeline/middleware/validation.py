@@ -114,5 +114,7 @@ def _written(choices: Json) -> int:
 
 
 def _has_text(choice: Json) -> bool:
-    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(choice, dict):
+        return False
+    message = choice.get("message")
     return bool(message.get("content") if isinstance(message, dict) else choice.get("text"))

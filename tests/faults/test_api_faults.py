@@ -96,7 +96,7 @@ def test_what_a_person_must_mend_stops_the_command_midway_and_no_record_fails(
     assert money(ended) == (refusing.judge.billed(), 0, 0)
     while refusing.sent < 9:
         assert run_here(refusing).code == 6
-    refusing.finish()
+    assert finish_here(refusing).code == 0
 
 
 @pytest.mark.row(65)

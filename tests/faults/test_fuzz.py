@@ -31,7 +31,8 @@ from pipeline.job import entries
 from pipeline.storage import recovery
 from pipeline.storage.recovery import usage_of
 from pipeline.storage.source import Source
-from pipeline.types import BadLine, Json, Record
+from pipeline.types import BadLine, Json, Record, Request, Response
+from tests import rig
 from tests.acceptance.command import read_lines, write_config
 from tests.faults.case import Case, case
 from tests.faults.fuzz import responses
@@ -98,6 +99,27 @@ def test_the_fuzzer_finds_a_key_in_a_message(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(responses, "classify", lambda *args, **_: classify(args[0], args[1], args[2]))
     with pytest.raises(AssertionError):
         ResponseFuzz(random.Random(2)).run(5_000)
+
+
+# What the fuzzer found
+
+
+@pytest.mark.parametrize("stray", [5, [5], [None], ["x"], {"a": 1}])
+def test_a_stray_field_in_an_answer_is_no_bug(tmp_path: Path, stray: Json) -> None:
+    def reply(request: Request) -> Response:
+        count = len(request.items)
+        data = [{"index": index, "embedding": [1.0]} for index in range(count)]
+        usage = {"prompt_tokens": count, "total_tokens": count}
+        return rig.answer({"model": "m", "data": data, "choices": stray, "usage": usage})
+
+    ended = asyncio.run(rig.run(tmp_path, [{"text": "a"}, {"text": "b"}], reply, job=all_jobs()[0]))
+    assert (set(ended.lines), ended.dead) == ({1, 2}, {})
+
+
+@pytest.mark.parametrize("source", ["{{ n * 1e999 }}", "{{ '%99999999999999s' % text }}", "{{ n ** 9999999 }}"])
+def test_a_template_that_makes_no_text_fails_one_record(source: str) -> None:
+    with pytest.raises(Rejected):
+        compile_template(source, "text")({"text": "x", "n": 9})
 
 
 # By property

@@ -18,6 +18,7 @@ from pipeline.secret import Secret
 from pipeline.types import Request
 from tests.acceptance.command import Ended, write_endpoint
 from tests.faults.case import Case, case
+from tests.faults.here import finish_here
 from tests.faults.injectors import skip_if
 from tests.faults.oracle import CANARY
 from tests.faults.raw_server import (
@@ -60,7 +61,7 @@ def test_a_refused_connection_costs_nothing_and_ends_with_7_after_the_outage_all
     assert money(ended) == (0, 0, 0)
     assert ended.summary["records"]["failed"] == 0, "what never left is no attempt of a record"
     assert struck.sent == 0
-    struck.finish()
+    assert finish_here(struck).code == 0
 
 
 @pytest.mark.row(44)
@@ -68,14 +69,14 @@ def test_a_server_that_takes_no_connection_is_given_up_on_after_ten_seconds(judg
     struck = case(judge, tmp_path, retry={"max_outage": 0})
     with black_hole() as port:
         point_to(struck, f"http://127.0.0.1:{port}/v1")
-        ended = struck.run(seconds=15)
+        ended = struck.run(seconds=25)
     point_to(struck, struck.judge.url)
 
     assert ended.code == 7
     assert "connecting took too long" in ended.summary["message"]
     assert 9.5 < ended.summary["this_run"]["seconds"] < 15
     assert money(ended) == (0, 0, 0)
-    struck.finish()
+    assert finish_here(struck).code == 0
 
 
 def no_namespaces() -> str | None:
@@ -96,7 +97,7 @@ def test_without_a_network_names_are_looked_up_in_vain_and_nothing_is_charged(ju
     assert ended.code == 7
     assert "cannot be looked up" in ended.summary["message"]
     assert money(ended) == (0, 0, 0)
-    struck.finish()
+    assert finish_here(struck).code == 0
 
 
 @pytest.mark.row(45)
@@ -181,7 +182,7 @@ def test_a_certificate_that_cannot_be_verified_is_6_at_the_first_connection(
         assert server.requests == [], "nothing goes out before the server is known"
         assert money(ended) == (0, 0, 0)
         point_to(struck, struck.judge.url)
-    struck.finish()
+    assert finish_here(struck).code == 0
 
 
 @pytest.mark.row(53)
@@ -216,7 +217,7 @@ def test_a_redirect_is_6_and_the_key_goes_nowhere_else(judge: Start, tmp_path: P
     assert "base_url" in ended.summary["message"]
     assert money(ended) == (0, 0, 0)
     point_to(struck, struck.judge.url)
-    struck.finish()
+    assert finish_here(struck).code == 0
 
 
 @pytest.mark.row(57)
@@ -229,7 +230,7 @@ def test_a_proxy_of_the_environment_sees_nothing(judge: Start, tmp_path: Path) -
 
     assert proxy.connections == 0
     assert ended.code == 0
-    struck.finish()
+    assert finish_here(struck).code == 0
 
 
 @pytest.mark.row(57)

@@ -132,3 +132,21 @@ async def test_without_a_way_to_count_the_bound_is_taken() -> None:
     await Reservation(FakeBackend([ANSWER]), intents, Prices(), Clock(), shrink=lambda _: 1).send(request(3))
 
     assert [amount for _, amount, _ in intents.reserved] == [500, 500]
+
+
+async def test_where_money_is_short_the_exact_bound_also_limits_what_an_unbelievable_usage_costs() -> None:
+    intents, backend = Intents(), FakeBackend([ANSWER])
+    exact = Reservation(backend, intents, Prices(), Clock(), shrink=lambda _: 20, scarce=lambda amount: amount > 100)
+    await exact.send(request(3))
+
+    assert intents.reserved == [((3,), 20, "m")]
+    assert backend.requests[0].input_bound == 20
+
+
+async def test_after_an_answer_that_cost_more_than_its_bound_as_much_is_set_aside() -> None:
+    intents, backend = Intents(), FakeBackend([ANSWER, ANSWER, ANSWER])
+    reservation = Reservation(backend, intents, Prices(), Clock(), shrink=lambda _: 2, scarce=lambda _: True)
+    for line in (3, 4, 5):
+        await reservation.send(request(line))
+
+    assert [amount for _, amount, _ in intents.reserved] == [2, 7, 7]

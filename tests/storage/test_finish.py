@@ -157,3 +157,14 @@ def test_starting_afresh_keeps_every_byte(tmp_path: Path) -> None:
     ledger, log, _ = open_both(places, "another config")
     assert ledger.ok == 0
     close_both(ledger, log)
+
+
+def test_a_finished_output_without_any_result_is_replaced_by_one_with_some(tmp_path: Path) -> None:
+    places = settled(tmp_path, [])
+    assert finished(places, 1) == []
+    ledger, log, _ = open_both(places)
+    ledger.commit([], [intent(1, [1])], log)
+    ledger.commit([answered(ledger, 1, [1])], [], log)
+    close_both(ledger, log)
+
+    assert finished(places, 1) == [1]

@@ -14,6 +14,7 @@ from statistics import median
 from tests.faults.storms.scene import Broken, Scene, Server, end, expect, recorded, serving
 
 _PATIENCE = 60.0
+_BATCH = 20
 
 
 class Kills:
@@ -44,7 +45,7 @@ class Kills:
 
     def _scene(self) -> Scene:
         keys = {
-            "batch": {"max_items": 20},
+            "batch": {"max_items": _BATCH},
             "limits": {"concurrency": self._concurrency, "rpm": 100_000_000},
             "output": {"path": "out.jsonl", "keep": ["q"], "order": self._random.choice(["input", "done"])},
         }
@@ -74,16 +75,21 @@ class Kills:
         return ended.code == 4
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        """Until a random moment: mostly while requests are in flight, else from the start of the process on."""
-        if self._random.random() < 0.2:
+        """Until a random moment: a fifth from the start of the process on, the others while requests are in flight."""
+        kind = self._random.random()
+        if kind < 0.2:
             time.sleep(self._random.uniform(0, 1.5))
             return
+        full = self._concurrency * 3 // 4
+        most = self._records // _BATCH
+        self._await_requests(
+            self._random.randrange(1, full) if kind < 0.4 else self._random.randrange(full, most), process
+        )
+
+    def _await_requests(self, requests: int, process: subprocess.Popen[bytes]) -> None:
         before, until = self._server.size(), time.monotonic() + _PATIENCE
-        served = self._random.randrange(1, 80 * self._records)
-        while self._server.size() < before + served and time.monotonic() < until:
-            if process.poll() is not None:
-                return
-            time.sleep(0.005)
+        while self._server.count(before) < requests and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)  # the server is another process: it can only be watched
 
     def _finish(self, scene: Scene) -> None:
         scene.cap = max(scene.cap, recorded(scene.places.ledger).total / 1e9 + self._records * 1e-4)
@@ -120,7 +126,7 @@ def _line_number(line: bytes) -> int:
     return int(line.split(b'"', 4)[3].split(b"-")[2])
 
 
-def storm(seed: int, cycles: int, *, records: int = 6_000, concurrency: int = 280, seconds: float = 1e9) -> Kills:
+def storm(seed: int, cycles: int, *, records: int = 8_000, concurrency: int = 280, seconds: float = 1e9) -> Kills:
     """Kill; see `Kills.storm`."""
     with (
         tempfile.TemporaryDirectory(prefix="kills-") as folder,
@@ -136,7 +142,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cycles", type=int, default=1000, help="kills")
     parser.add_argument("--seconds", type=float, default=1e9, help="stop earlier, after so many seconds")
-    parser.add_argument("--records", type=int, default=6_000, help="of one output")
+    parser.add_argument("--records", type=int, default=8_000, help="of one output")
     parser.add_argument("--concurrency", type=int, default=280, help="requests in flight at the most")
     chosen = parser.parse_args()
     began = time.monotonic()

@@ -49,6 +49,14 @@ class Server(NamedTuple):
     def size(self) -> int:
         return self.record.stat().st_size if self.record.exists() else 0
 
+    def count(self, position: int) -> int:
+        """How many requests it saw after that."""
+        if self.size() <= position:
+            return 0
+        with self.record.open("rb") as record:
+            record.seek(position)
+            return record.read().count(b"\n")
+
     def since(self, position: int) -> list[Entry]:
         """What it saw after its record had `position` bytes."""
         if self.size() <= position:

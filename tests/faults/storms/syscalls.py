@@ -49,12 +49,12 @@ class Killer:
         self._chance = chance
         self.tally = Tally()
 
-    def calls(self) -> int:
-        """How many calls an undisturbed run makes."""
+    def trace(self) -> list[tuple[str, Path]]:
+        """The calls that an undisturbed run makes."""
         scene = self._plot.scene.copy("count")
         ended = scene.run(*self._plot.flags, strike=Strike(0))
         expect(ended.code == 0, f"exit {ended.code}: {ended.err}")
-        return len(read_trace(scene.log).calls)
+        return read_trace(scene.log).calls
 
     def storm(self, points: Iterable[int], second: Sequence[int] | None = None) -> None:
         """Kill at each of the points until a run comes through; then run on, killed once more where asked.
@@ -105,12 +105,27 @@ def storm(plot: str, seed: int, *, every: int = 1, deep: int = 0, print_each: bo
     """Kill the run of a plot at every so many-th call, and at `deep` points the next run at all of its calls."""
     with tempfile.TemporaryDirectory(prefix="syscalls-") as folder, serving(Path(folder)) as server:
         killer = Killer(PLOTS[plot](Path(folder), server), random.Random(seed))
-        calls = killer.calls()
+        calls = len(killer.trace())
         killer.storm(count(1 + seed % every, every))
         for point in random.Random(seed).sample(range(1, calls + 1), deep):
             killer.sweep_second(point)
         if print_each:
             print(f"{plot}: {calls} calls; {killer.tally}", flush=True)
+        return killer.tally
+
+
+def storm_commits(seed: int, commits: int) -> Tally:
+    """Kill a run at the sync of each of its first commits after the first request was let out."""
+    with tempfile.TemporaryDirectory(prefix="syscalls-") as folder, serving(Path(folder)) as server:
+        killer = Killer(PLOTS["first"](Path(folder), server), random.Random(seed))
+        trace = killer.trace()
+        begun = next(number for number, (_, path) in enumerate(trace, 1) if path.suffix == ".partial")
+        syncs = [
+            number
+            for number, (name, path) in enumerate(trace, 1)
+            if name == "fdatasync" and path.name.endswith("-wal") and number > begun
+        ]
+        killer.storm(syncs[:commits])
         return killer.tally
 
 
