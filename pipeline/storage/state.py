@@ -146,9 +146,10 @@ class Lock:
                 raise Locked(f"another run has {path}: held by {holder or 'a process that is just starting'}")
             sleep(min(_POLL_SECONDS, remaining))
             remaining -= _POLL_SECONDS
-        os.ftruncate(descriptor, 0)
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        os.pwrite(descriptor, f"pid {os.getpid()} since {since}\n".encode(), 0)
+        with storage_errors("cannot write", path):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"pid {os.getpid()} since {since}\n".encode(), 0)
         return cls(descriptor)
 
     def release(self) -> None:

@@ -112,12 +112,12 @@ class Cutter:
         self.tally.recovered += 1
 
     def _whole(self, partial: bytes) -> int:
-        """Bytes up to the first line that the dead run did not write there."""
+        """Bytes up to the first line that the dead run did not write, or that is there already."""
+        unseen = set(self._dead.output.splitlines(keepends=True))
         size = 0
-        for line in self._dead.output.splitlines(keepends=True):
-            if partial[size : size + len(line)] != line:
-                break
-            size += len(line)
+        while (end := partial.find(b"\n", size) + 1) and partial[size:end] in unseen:
+            unseen.discard(partial[size:end])
+            size = end
         return size
 
 
