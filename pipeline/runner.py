@@ -201,7 +201,7 @@ class Run:
         def parse(line: int, raw: bytes) -> Record | BadLine | None:
             return None if line in done else parse_line(line, raw, config.input.id)
 
-        async with HttpBackend(parts.endpoint, parts.timeouts, concurrency=parts.limits.concurrency) as http:
+        async with HttpBackend(parts.endpoint, parts.timeouts) as http:
             backend, drain, throttle = self._backend(parts, http, journal, ledger)
             self._status.sending(throttle)
             work = Work(

@@ -1,0 +1,133 @@
+"""Connections to one endpoint: opened through aiohttp, which knows names, TLS and proxies, and kept while they last."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from pipeline.backends.connection import Connection
+from pipeline.backends.endpoint import Endpoint, forbidden_address
+from pipeline.errors import NeedsPerson
+
+_DNS_TTL = 300
+_KEEP_ALIVE = 4.0
+"""Seconds; common servers close a connection that was idle for five, and a request sent just then is lost."""
+
+
+class ConnectionPool:
+    """Hands out connections; what limits how many there are is above.
+
+    Args:
+        endpoint: Where they lead.
+        connect: Seconds for name look-up, connection and TLS handshake together.
+        max_body: The longest body to read, in bytes.
+
+    Raises:
+        aiohttp.ClientError: No connection can be opened.
+        NeedsPerson: The name leads to an address that requests must never go to.
+    """
+
+    def __init__(self, endpoint: Endpoint, connect: float, max_body: int) -> None:
+        url = URL(endpoint.base_url)
+        secure = url.scheme == "https"
+        proxy = _proxy(url) if endpoint.proxy_from_env else None
+        self._max_body = max_body
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect)
+        self._connector = aiohttp.TCPConnector(
+            limit=0,
+            ttl_dns_cache=_DNS_TTL,
+            ssl=_tls(endpoint.ca_file) if secure else False,
+            resolver=_Resolver(),
+        )
+        self._target = aiohttp.ClientRequest(
+            "POST", url, loop=asyncio.get_running_loop(), proxy=URL(proxy) if proxy else None
+        )
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        self.through_proxy = proxy is not None and not secure
+        """Whether requests go to a proxy in plain text: their request lines must name the whole URL."""
+
+    @property
+    def proxy_authorization(self) -> str | None:
+        """What such a proxy wants to see, once the first connection is open."""
+        return self._target.headers.get("Proxy-Authorization") if self.through_proxy else None
+
+    async def take(self) -> Connection:
+        """Return a connection that is free: the one used last, or a new one."""
+        stale = asyncio.get_running_loop().time() - _KEEP_ALIVE
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable and connection.idle_since > stale:
+                return connection
+            self._drop(connection)
+        return await self._connect()
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection for the next request, or close it where it can carry none."""
+        if connection.reusable:
+            self._idle.append(connection)
+        else:
+            self._drop(connection)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for connection in self._open:
+            connection.close()
+        self._open.clear()
+        self._idle.clear()
+        await self._connector.close()
+
+    async def _connect(self) -> Connection:
+        try:
+            opened = await self._connector.connect(self._target, [], self._timeout)
+        except TimeoutError:
+            raise aiohttp.ConnectionTimeoutError from None
+        connection = Connection(opened, self._max_body)
+        self._open.add(connection)
+        return connection
+
+    def _drop(self, connection: Connection) -> None:
+        connection.close()
+        self._open.discard(connection)
+
+
+class _Resolver(AbstractResolver):
+    """Looks names up as the system does, and refuses those that lead to metadata services and the like."""
+
+    def __init__(self) -> None:
+        self._system = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._system.resolve(host, port, family)
+        for result in found:
+            if forbidden_address(result["host"]):
+                raise NeedsPerson(
+                    f"{host} leads to {result['host']}, an address that requests must never go to: check `base_url`",
+                    code="forbidden_address",
+                )
+        return found
+
+    async def close(self) -> None:
+        await self._system.close()
+
+
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _proxy(url: URL) -> str | None:
+    """Return the environment's proxy for `url`; aiohttp's own look-up would read ~/.netrc with it."""
+    if url.host is None or proxy_bypass(url.host):
+        return None
+    return getproxies().get(url.scheme)
