@@ -12,6 +12,8 @@ MASK = "***"
 _SHORTEST = 4
 """A shorter value is no secret, and masking it would garble every text."""
 
+_HINT = re.compile(r"sk-|bearer|://|[?&]", re.IGNORECASE)
+"""What every text that one of the patterns matches holds."""
 _PATTERNS = (
     (re.compile(r"\bsk-[\w*.-]{6,}"), MASK),
     (re.compile(r"\b(bearer)\s+[^\s\"',;]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
@@ -25,6 +27,8 @@ _PATTERNS = (
 
 def redact_patterns(text: str) -> str:
     """Return `text` with everything masked that looks like a key: `sk-…`, `Bearer …`, `user:pass@`, `?key=…`."""
+    if _HINT.search(text) is None:
+        return text
     for pattern, mask in _PATTERNS:
         text = pattern.sub(mask, text)
     return text
