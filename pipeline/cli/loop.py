@@ -33,7 +33,6 @@ def collect_rarely() -> None:
     A request makes hundreds of objects, nearly all freed by their reference counts; to look through the whole program
     for the others every few requests costs more CPU than sending them does.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
 

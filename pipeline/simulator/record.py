@@ -79,7 +79,12 @@ class Record:
 
 def read_record(path: Path) -> list[Entry]:
     """Return the entries of a record file, oldest first. A last line that is not whole yet is left out."""
-    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    return parse_record(path.read_bytes())
+
+
+def parse_record(content: bytes) -> list[Entry]:
+    """Return the entries of what was read of a record file, up to the last whole line."""
+    whole, _, _ = content.rpartition(b"\n")
     return [_entry(line) for line in whole.splitlines()]
 
 

@@ -104,9 +104,9 @@ class Ledger:
         Raises:
             StorageFailed: The disk refused.
         """
-        content = b"".join([result.content for entry in ended if type(entry) is Settle for result in entry.results])
-        if content:
-            log.append(content)
+        lines = [result.content for entry in ended if type(entry) is Settle for result in entry.results]
+        if lines:
+            log.append(lines)
             self.out_off, self.tail = log.offset, log.fingerprint
         with self.transaction():
             self._end(ended)

@@ -111,7 +111,7 @@ class Job:
     def __init__(self, home: Path, draw: Draw, server: Server) -> None:
         self.home, self.draw = home, draw
         self._server = server
-        self._since = server.size()
+        self._since = len(server.lines(0))
         self._chance = random.Random(draw.number)
         self.cap = draw.cap
         self.killed = self.checks = 0

@@ -15,12 +15,12 @@ from tests.storage.outputs import answered, close_both, intent, open_both, place
 
 def test_an_output_that_somebody_replaced_stops_the_run(tmp_path: Path) -> None:
     log = OutputLog.create(tmp_path / "out.partial")
-    log.append(b"one\n")
+    log.append([b"one\n"])
     (tmp_path / "out.partial").rename(tmp_path / "moved")
     (tmp_path / "out.partial").write_bytes(b"one\n")
 
     with pytest.raises(StorageFailed, match="replaced by another file"):
-        log.append(b"two\n")
+        log.append([b"two\n"])
     log.close()
 
 
@@ -30,7 +30,7 @@ def test_an_output_that_somebody_appended_to_stops_the_run(tmp_path: Path) -> No
         file.write(b"not ours\n")
 
     with pytest.raises(StorageFailed, match="changed by somebody else"):
-        log.append(b"one\n")
+        log.append([b"one\n"])
     log.close()
 
 

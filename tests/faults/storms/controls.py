@@ -64,8 +64,8 @@ CONTROLS = (
     Control(
         "the ledger before the output",
         "pipeline/storage/ledger.py",
-        "            log.append(content)\n            self.out_off, self.tail = log.offset, log.fingerprint\n",
-        "            self.out_off += len(content)\n",
+        "            log.append(lines)\n            self.out_off, self.tail = log.offset, log.fingerprint\n",
+        "            self.out_off += sum(map(len, lines))\n",
         f"{_STORMS}test_a_damaged_tail_is_cut_at_the_damage_and_kept",
     ),
     Control(
@@ -87,7 +87,7 @@ CONTROLS = (
         "pipeline/core/backoff.py",
         "        if self._level >= 1:\n            self._level -= 1\n            return 0.0\n",
         "        if self._level >= 0:\n            return 0.0\n",
-        "tests/middleware/test_retry.py::test_total_failure_of_many_requests_multiplies_them_little",
+        "tests/core/test_backoff.py::test_an_empty_budget_still_allows_ten_in_ten_seconds_and_then_one_a_second",
     ),
     Control(
         "answers mapped by position",

@@ -102,7 +102,7 @@ def kill_between(scene: Scene, answers: int, *, written: bool = True) -> None:
     probe.run(strike=Strike(0))
     calls = read_trace(probe.log).calls
     probe.remove()
-    scene.position = scene.server.size()
+    scene.position = len(scene.server.lines(0))
     writes = [number for number, (name, path) in enumerate(calls, 1) if name == "write" and path.suffix == ".partial"]
     after = 2 if written else 0  # the write, its fdatasync, and then the ledger
     ended = scene.run(strike=Strike(writes[answers - 1] + after))
