@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli.confirm import confirm
 from pipeline.cli.display import Display, Shown, on_terminal
-from pipeline.cli.loop import collect_rarely, run_loop, signals_to
+from pipeline.cli.loop import run_loop, signals_to
 from pipeline.cli.streams import say
 from pipeline.cli.summary import headline, nothing_to_do, summary_block, summary_line, was_refused
 from pipeline.cli.to_stdout import copy_to_stdout, wants_stdout
@@ -59,7 +60,7 @@ async def watched(execution: Execution) -> Json:
     # The runner brings aiohttp and more: a third of a second that --help need not wait for.
     from pipeline.runner import Run  # noqa: PLC0415
 
-    collect_rarely()
+    gc.freeze()  # what is loaded stays: it need not be looked through again and again
     shown = execution.shown
     run = Run(execution.loaded, execution.earlier)
     display = Display.on_stderr(shown)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator
@@ -25,16 +24,6 @@ def run_loop(work: Coroutine[Any, Any, _T]) -> _T:
     """Run `work` on the fastest event loop there is, and return its result."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(work)
-
-
-def collect_rarely() -> None:
-    """Keep the garbage collector off what is loaded already, and have it look less often at what is new.
-
-    A request makes hundreds of objects, nearly all freed by their reference counts; to look through the whole program
-    for the others every few requests costs more CPU than sending them does.
-    """
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

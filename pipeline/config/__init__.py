@@ -1,6 +1,6 @@
 """YAML → frozen values; errors with file, line and key."""
 
-from pipeline.config.display import schema, show
+from pipeline.config.display import show
 from pipeline.config.endpoints import EndpointConfig, config_home
 from pipeline.config.groups import Config, Message
 from pipeline.config.identity import fingerprint
@@ -8,6 +8,7 @@ from pipeline.config.jobs_by_name import resolve_job
 from pipeline.config.keys import read_secret, variable_of
 from pipeline.config.loading import Loaded, load
 from pipeline.config.origin import Origin
+from pipeline.config.schema import schema
 from pipeline.config.template import compile_template
 
 __all__ = [

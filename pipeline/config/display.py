@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import orjson
 
-from pipeline.config.groups import Config, Message
+from pipeline.config.groups import Message
 from pipeline.config.loading import Loaded, leaves
 from pipeline.config.origin import DEFAULT, Origin, dotted
 from pipeline.config.quantities import FailureLimit
@@ -28,11 +28,6 @@ def show(loaded: Loaded, *, origin: bool = True) -> list[str]:
     if not origin:
         return [f"{key:{keys}}  {value}" for key, value, _ in rows]
     return [f"{key:{keys}}  {value:{values}}  {place}" for key, value, place in rows]
-
-
-def schema() -> dict[str, Json]:
-    """Return the JSON schema of a config, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
 
 
 def _rows(loaded: Loaded) -> Iterator[tuple[str, str, Origin]]:

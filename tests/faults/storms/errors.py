@@ -96,7 +96,9 @@ class Spoiler:
         expect(ended.code == 74, f"{struck}: exit {ended.code}: {ended.err[-300:]}")
         took = over - fault.time
         expect(took <= MOST_SECONDS, f"{struck}: {took:.1f} s from the fault to the end")
-        expect(_names(ended.err, fault.path), f"{struck}: the message does not name the file: {ended.err}")
+        # SQLite may bear the first (it tries to open in another way): the one that it did not bear is named.
+        named = any(_names(ended.err, each.path) for each in faults)
+        expect(named, f"{struck}: the message does not name the file: {ended.err}")
         self.tally.stopped += 1
         self.tally.slowest = max(self.tally.slowest, took)
         self.tally.most_calls = max(self.tally.most_calls, len(faults) - 1)
