@@ -19,6 +19,7 @@ import orjson
 from pipeline.backends.base import Backend
 from pipeline.clock import Clock
 from pipeline.core.apportion import apportion, apportion_usage
+from pipeline.core.identity import attempt_number
 from pipeline.core.lines import batch_line, templated_line
 from pipeline.core.packing import Packer, halve
 from pipeline.core.tokens import Calibration
@@ -26,6 +27,7 @@ from pipeline.errors import BudgetReached, JobStopped, Malformed, NeedsPerson, P
 from pipeline.events import Notice, Observer, RecordsSettled
 from pipeline.job import Job, is_batch_line
 from pipeline.storage.commit import Journal
+from pipeline.storage.entries import Settle
 from pipeline.storage.lines import Page
 from pipeline.types import BadLine, DeadLetter, Item, Json, Record, Request, Response, Result, Usage
 
@@ -227,7 +229,10 @@ class Engine:
                 raise
             self._return(batch, error)
         else:
-            await self._settle(request, response, again=batch.attempts == 0)
+            settlement = self._settlement(request, response, again=batch.attempts == 0)
+            del response  # its vectors or texts are in the result lines now, and would double what waits for the disk
+            await self._journal.settle(settlement)
+            self._settled(len(settlement.results), len(settlement.dead))
 
     def _return(self, batch: Batch, error: PipelineError) -> None:
         """Take a batch back in smaller pieces: one by one where its answers were mixed up, else in halves."""
@@ -258,8 +263,8 @@ class Engine:
             first_at=batch.first_at,
         )
 
-    async def _settle(self, request: Request, response: Response, *, again: bool) -> None:
-        """Record what came back. An answer without content is asked for once more, if `again`."""
+    def _settlement(self, request: Request, response: Response, *, again: bool) -> Settle:
+        """What is to be recorded. An answer without content is asked for once more, if `again`."""
         if not response.usage.estimated:
             self._calibration.observe(sum([item.input_tokens for item in request.items]), response.usage.input)
         weights = [item.input_tokens + 1 for item in request.items]
@@ -280,16 +285,9 @@ class Engine:
                 dead.append(self._refused(item.record, error, request))
                 continue
             results.append(Result(item.record.line, content))
-        await self._journal.settle(
-            response.attempt,
-            cost=response.cost_nusd,
-            usage=response.usage,
-            model=response.model,
-            day=datetime.fromtimestamp(self._clock.now(), UTC).date().isoformat(),
-            results=results,
-            dead=dead,
-        )
-        self._settled(len(results), len(dead))
+        day = datetime.fromtimestamp(self._clock.now(), UTC).date().isoformat()
+        attempt = attempt_number(response.attempt)
+        return Settle(attempt, response.cost_nusd, response.usage, response.model, day, results, dead)
 
     def _line(self, response: Response, record: Record, answer: Mapping[str, Json], usage: Usage, cost: int) -> bytes:
         identity = f"{response.attempt}-{record.line}-{cost}"

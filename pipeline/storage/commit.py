@@ -16,7 +16,7 @@ from pipeline.storage.entries import Bury, Entry, Read, Release, Reserve, Settle
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.lines import Chunk
 from pipeline.storage.results import OutputLog
-from pipeline.types import DeadLetter, Result, Usage
+from pipeline.types import DeadLetter
 
 LINGER = 0.004
 """Seconds that the first entry of a group waits for company."""
@@ -41,7 +41,7 @@ class Journal:
         self._next_attempt = ledger.next_attempt
         self.ambiguous = dict(ledger.ambiguous)
         """How often each record was sent with an unknown outcome because of the network."""
-        self._inflight: dict[str, tuple[int, ...]] = {}
+        self._inflight: dict[int, tuple[int, ...]] = {}
 
     def start(self) -> None:
         self._writer.start()
@@ -58,32 +58,24 @@ class Journal:
         number = self._next_attempt
         self._next_attempt += 1
         await self._writer.submit(Reserve(number, lines, amount, model, time.time()))
-        name = attempt_name(self._name, number)
-        self._inflight[name] = lines
-        return name
+        self._inflight[number] = lines
+        return attempt_name(self._name, number)
 
-    async def settle(
-        self,
-        attempt: str,
-        *,
-        cost: int,
-        usage: Usage,
-        model: str,
-        day: str,
-        results: Sequence[Result],
-        dead: Sequence[DeadLetter],
-    ) -> None:
+    async def settle(self, answered: Settle) -> None:
         """Record an answered attempt: its cost in nano-USD and the outcome of its records, durable on return."""
-        del self._inflight[attempt]
-        await self._writer.submit(Settle(attempt_number(attempt), cost, usage, model, day, results, dead))
+        del self._inflight[answered.attempt]
+        await self._writer.submit(answered)
 
     def release(self, attempt: str, *, day: str, billed: bool, ambiguous: bool) -> None:
         """Record an attempt without an answer; one that may have been billed becomes unknown spend."""
-        lines = self._inflight.pop(attempt)
+        self._release(attempt_number(attempt), day=day, billed=billed, ambiguous=ambiguous)
+
+    def _release(self, number: int, *, day: str, billed: bool, ambiguous: bool) -> None:
+        lines = self._inflight.pop(number)
         if billed:
             for line in lines:
                 self.ambiguous[line] = self.ambiguous.get(line, 0) + ambiguous
-        self._writer.submit(Release(attempt_number(attempt), day, billed, ambiguous)).add_done_callback(_retrieve)
+        self._writer.submit(Release(number, day, billed, ambiguous)).add_done_callback(_retrieve)
 
     async def bury(self, dead: Sequence[DeadLetter]) -> None:
         """Record dead letters that need no attempt, durable on return."""
@@ -100,8 +92,8 @@ class Journal:
 
     async def close(self, day: str) -> None:
         """Record what is still in flight as unknown spend, commit everything and end the thread."""
-        for attempt in list(self._inflight):
-            self.release(attempt, day=day, billed=True, ambiguous=False)
+        for number in list(self._inflight):
+            self._release(number, day=day, billed=True, ambiguous=False)
         await asyncio.wrap_future(self._writer.stop())
 
 
@@ -143,6 +135,7 @@ class _Writer:
             while going:
                 group, going = self._gather()
                 self._commit(group)
+                group = []  # its results are on disk: they must not stay until the next group is there
         except BaseException as error:  # noqa: BLE001 - the thread's boundary: recorded, and the job is stopped by it
             self._fail(error, group)
         self._stopped.set_result(None)

@@ -15,10 +15,8 @@ from tests.storage.outputs import DAY, dead, open_both, places_in, result
 
 
 async def settle(journal: Journal, ledger: Ledger, attempt: str, line: int, cost: int = 100) -> None:
-    entry = Settle(int(attempt[9:]), cost, Usage(3), "m", DAY, [result(ledger, int(attempt[9:]), line, cost)], [])
-    await journal.settle(
-        attempt, cost=cost, usage=entry.usage, model="m", day=DAY, results=entry.results, dead=entry.dead
-    )
+    number = int(attempt[9:])
+    await journal.settle(Settle(number, cost, Usage(3), "m", DAY, [result(ledger, number, line, cost)], []))
 
 
 async def test_an_intent_is_durable_before_the_request_may_be_sent(tmp_path: Path) -> None:
