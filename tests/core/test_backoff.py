@@ -159,3 +159,21 @@ def test_retries_never_exceed_what_was_earned_and_the_floor(steps: list[tuple[st
 
     end = max(at, default=0.0)
     assert len(at) <= 100 + 0.2 * earned + 10 + end + 1
+
+
+def test_too_long_a_wait_keeps_code_and_status() -> None:
+    error = Throttled("later", code="rate_limit_exceeded", status=429)
+    error.hint = POLICY.max_wait + 1
+    given_up = final(error, tries())
+
+    assert (given_up.code, given_up.status) == ("rate_limit_exceeded", 429)
+
+
+def test_a_wait_that_ends_just_at_the_wall_is_waited_for() -> None:
+    error = Throttled("later", code="x")
+    error.hint = 10.0
+    seconds = decided(error, tries(), jitter=0.0)
+    assert isinstance(seconds, RetryAfter)
+
+    assert isinstance(decided(error, tries(elapsed=POLICY.wall - seconds.seconds), jitter=0.0), RetryAfter)
+    assert isinstance(decided(error, tries(elapsed=POLICY.wall - seconds.seconds + 1), jitter=0.0), GiveUp)

@@ -150,3 +150,33 @@ async def test_after_an_answer_that_cost_more_than_its_bound_as_much_is_set_asid
         await reservation.send(request(line))
 
     assert [amount for _, amount, _ in intents.reserved] == [2, 7, 7]
+
+
+class Bug(FakeBackend):
+    async def send(self, request: Request) -> Response:
+        raise ValueError("a bug")
+
+
+async def test_what_a_bug_interrupts_may_have_been_billed() -> None:
+    intents = Intents()
+    with pytest.raises(ValueError, match="a bug"):
+        await Reservation(Bug([]), intents, Prices(), Clock()).send(request(3))
+
+    assert intents.released == [Released("abcdefg1-1", "2026-11-21", billed=True, ambiguous=False)]
+
+
+async def test_a_record_that_was_never_ambiguous_goes_beside_one_that_was_once() -> None:
+    intents, backend = Intents(), FakeBackend([ANSWER])
+    intents.ambiguous = {3: 1}
+    await Reservation(backend, intents, Prices(), Clock()).send(request(3, 4))
+
+    assert intents.reserved == [((3, 4), 500, "m")]
+
+
+async def test_a_free_request_that_cost_something_raises_nothing() -> None:
+    intents, backend = Intents(), FakeBackend([ANSWER, ANSWER])
+    free = Reservation(backend, intents, Prices(), Clock(), shrink=lambda _: 0, scarce=lambda _: True)
+    for line in (3, 4):
+        await free.send(request(line))
+
+    assert [amount for _, amount, _ in intents.reserved] == [0, 0]

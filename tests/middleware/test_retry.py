@@ -207,3 +207,30 @@ async def test_total_failure_of_many_requests_multiplies_them_little() -> None:
 
     extra = len(endpoint.requests) - 1_000
     assert extra <= 110 + (clock.at - 100) + 1
+
+
+async def test_every_attempt_sends_the_request_itself() -> None:
+    wanted = request()
+    retry, endpoint = retrying([Ambiguous("no", code="timeout"), OK], SleepClock())
+    await retry.send(wanted)
+
+    assert endpoint.requests == [wanted, wanted]
+
+
+async def test_the_time_of_a_record_is_counted_from_its_first_attempt() -> None:
+    clock = SleepClock()
+    policy = RetryPolicy(base=40.0, cap=40.0, wall=150.0)
+    retry, endpoint = retrying((Unreachable("no") for _ in range(100)), clock, policy=policy)
+    await failure(retry, request())
+
+    assert 1 < len(endpoint.requests) < 100
+    assert clock.at - 100.0 <= 150.0
+    assert clock.at - 100.0 > 100.0
+
+
+async def test_the_error_that_is_given_up_on_shows_what_led_to_it() -> None:
+    retry, _ = retrying((Ambiguous("no", code="timeout") for _ in range(100)), SleepClock())
+    final = await failure(retry, request())
+
+    assert isinstance(final, Rejected)
+    assert isinstance(final.__cause__, Ambiguous)

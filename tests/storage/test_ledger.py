@@ -14,7 +14,8 @@ from pipeline.storage.checkpoint import open_ledger
 from pipeline.storage.entries import Bury, Read, Release
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.lines import CHUNK_LINES, Chunk
-from tests.storage.outputs import answered, close_both, dead, intent, lost, open_both, places_in, sealed
+from pipeline.types import Usage
+from tests.storage.outputs import DAY, answered, close_both, dead, intent, lost, open_both, places_in, sealed
 
 
 def test_what_was_committed_is_there_after_opening_again(tmp_path: Path) -> None:
@@ -264,4 +265,48 @@ def test_a_chunk_is_not_complete_before_it_was_read_to_its_end(tmp_path: Path) -
 
     assert not ledger.complete_chunk(0)
     assert not ledger.complete_chunk(1)
+    close_both(ledger, log)
+
+
+def test_unknown_spend_of_before_adds_up_with_its_requests(tmp_path: Path) -> None:
+    ledger, log, _ = open_both(places_in(tmp_path))
+    with ledger.transaction():
+        ledger.book("m", DAY, "unknown", Usage(), 70, requests=2)
+        ledger.book("m", DAY, "unknown", Usage(), 30, requests=3)
+
+    assert ledger.budget.unknown == 100
+    assert [(spend.kind, spend.requests, spend.cost) for spend in ledger.spends] == [("unknown", 5, 100)]
+    ledger.check()
+    close_both(ledger, log)
+
+
+def test_dead_letters_of_several_commits_are_all_counted(tmp_path: Path) -> None:
+    ledger, log, _ = open_both(places_in(tmp_path))
+    ledger.commit([Bury([dead(1), dead(2)])], [], log)
+    ledger.commit([Bury([dead(3)])], [], log)
+
+    assert ledger.failed == 3
+    close_both(ledger, log)
+
+
+def test_a_revived_record_has_no_past(tmp_path: Path) -> None:
+    ledger, log, _ = open_both(places_in(tmp_path))
+    ledger.commit([], [intent(1, [4])], log)
+    ledger.commit([lost(1)], [], log)
+    ledger.commit([Bury([dead(4)])], [], log)
+    with ledger.transaction():
+        ledger.revive([])
+
+    assert ledger.ambiguous == {}
+    close_both(ledger, log)
+
+
+def test_forgetting_lines_forgets_exactly_their_outcomes(tmp_path: Path) -> None:
+    ledger, log, _ = open_both(places_in(tmp_path))
+    ledger.commit([], [intent(1, [1, 2, 3, 4])], log)
+    ledger.commit([lost(1)], [], log)
+    with ledger.transaction():
+        ledger.forget(2, 3)
+
+    assert ledger.ambiguous == {1: 1, 4: 1}
     close_both(ledger, log)
