@@ -102,6 +102,8 @@ def _parse(source: str) -> nodes.Template:
         raise ValueError(f"line {error.lineno} of the template: {error.message}") from None
     except (RecursionError, SyntaxError, MemoryError):
         raise ValueError("the template is nested too deeply") from None
+    except _FAULTS as error:  # of an expression of constants, which is computed at once
+        raise ValueError(f"the template holds an expression that fails for every record: {error}") from None
     if any(tree.find(kind) is not None for kind in _LOADS):
         raise ValueError("a template cannot load another")
     return tree

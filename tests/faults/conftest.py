@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from tests.faults.catalogue import AREAS, ROWS
+from tests.faults.oracle import CANARY
 
 
 class Result(NamedTuple):
@@ -32,7 +34,19 @@ LONG = frozenset(
 )
 """Files that take minutes: run by `python -m tests.faults`, not by every `pytest`."""
 
+_KEY_FILES = frozenset({"key", "key.txt", ".env", "secret"})
+"""Names under which tests keep the key for the program to read."""
+
 _results: dict[int, list[Result]] = defaultdict(list)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_key_in_any_artefact(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """After all tests: the key that they ran with is in no file that any of them left, but where one put it itself."""
+    yield
+    left = [path for path in tmp_path_factory.getbasetemp().rglob("*") if path.is_file() and not path.is_symlink()]
+    found = [str(path) for path in left if path.name not in _KEY_FILES and CANARY.encode() in path.read_bytes()]
+    assert not found, f"the key is in {found}"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -116,6 +116,12 @@ def test_a_stray_field_in_an_answer_is_no_bug(tmp_path: Path, stray: Json) -> No
     assert (set(ended.lines), ended.dead) == ({1, 2}, {})
 
 
+def test_a_template_that_can_never_be_rendered_is_refused_before_anything_is_sent() -> None:
+    with pytest.raises(UsageError, match="fails for every record") as refusal:
+        compile_template('{{ "x" ~ "y"["join"] }}', "text")
+    assert refusal.value.code == "invalid_config"
+
+
 @pytest.mark.parametrize("source", ["{{ n * 1e999 }}", "{{ '%99999999999999s' % text }}", "{{ n ** 9999999 }}"])
 def test_a_template_that_makes_no_text_fails_one_record(source: str) -> None:
     with pytest.raises(Rejected):
