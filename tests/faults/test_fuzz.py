@@ -118,7 +118,7 @@ def test_a_stray_field_in_an_answer_is_no_bug(tmp_path: Path, stray: Json) -> No
 
 def test_a_template_that_can_never_be_rendered_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(UsageError, match="fails for every record") as refusal:
-        compile_template('{{ "x" ~ "y"["join"] }}', "text")
+        compile_template('{{ "x" ~ "y"["joi"] }}', "text")
     assert refusal.value.code == "invalid_config"
 
 
