@@ -310,3 +310,26 @@ def test_forgetting_lines_forgets_exactly_their_outcomes(tmp_path: Path) -> None
 
     assert ledger.ambiguous == {1: 1, 4: 1}
     close_both(ledger, log)
+
+
+def test_every_kind_of_token_adds_up_over_requests(tmp_path: Path) -> None:
+    ledger, log, _ = open_both(places_in(tmp_path))
+    ledger.commit([], [intent(1, [1]), intent(2, [2])], log)
+    full = Usage(input=10, output=6, cached=4, cache_write=3, reasoning=2)
+    settled = [answered(ledger, number, [number])._replace(usage=full) for number in (1, 2)]
+    ledger.commit(settled, [], log)
+
+    assert [(spend.requests, spend.usage, spend.cost) for spend in ledger.spends] == [
+        (2, Usage(input=20, output=12, cached=8, cache_write=6, reasoning=4), 200)
+    ]
+    close_both(ledger, log)
+
+
+def test_only_records_that_were_sent_before_are_paid_for_again(tmp_path: Path) -> None:
+    ledger, log, _ = open_both(places_in(tmp_path))
+    ledger.commit([], [intent(1, [5])], log)
+    ledger.commit([lost(1)], [intent(2, [5]), intent(3, [6])], log)
+    ledger.commit([answered(ledger, 2, [5]), answered(ledger, 3, [6])], [], log)
+
+    assert {spend.kind: spend.requests for spend in ledger.spends} == {"unknown": 1, "retried": 1, "ok": 1}
+    close_both(ledger, log)

@@ -3,13 +3,17 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.lines import batch_line, templated_line
 from pipeline.errors import StateMismatch
 from pipeline.storage.checkpoint import open_ledger, open_output
+from pipeline.storage.recovery import usage_of
 from pipeline.storage.state import Places
+from pipeline.types import Json, Record, Usage
 from tests.storage.outputs import answered, append, close_both, intent, open_both, places_in, result
 
 
@@ -205,3 +209,43 @@ _numbers = itertools.count()
 def _line(raw: bytes, name: str) -> int:
     assert raw.startswith(b'{"attempt":"' + name.encode())
     return int(raw.split(b'"')[3].split(b"-")[2])
+
+
+FULL = Usage(input=10, output=6, cached=4, cache_write=3, reasoning=2)
+
+
+def test_all_kinds_of_tokens_of_recovered_answers_are_booked(tmp_path: Path) -> None:
+    places = places_in(tmp_path)
+    ledger, log, _ = open_both(places)
+    ledger.commit([], [intent(1, [1, 2])], log)
+    for line in (1, 2):
+        record = Record(line, str(line), {})
+        identity = f"{ledger.name}-1-{line}-100"
+        append(places.partial, templated_line(identity, record, [], {"text": "x"}, "m", FULL, 100))
+    close_both(ledger, log)
+
+    ledger, log, _ = open_both(places)
+
+    assert [(spend.kind, spend.requests, spend.usage, spend.cost) for spend in ledger.spends] == [
+        ("ok", 1, Usage(input=20, output=12, cached=8, cache_write=6, reasoning=4), 200)
+    ]
+    close_both(ledger, log)
+
+
+def test_the_usage_of_a_line_is_read_in_both_formats() -> None:
+    record = Record(1, "task-1", {})
+
+    assert usage_of(templated_line("n-1-1-5", record, [], {}, "m", FULL, 5)) == FULL
+    assert usage_of(batch_line("n-1-1-5", record, {"choices": []}, "m", FULL, None)) == FULL
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b'{"attempt":"n-1-1-5"}', b'{"attempt":"x","usage":3}'])
+def test_a_line_without_usage_is_no_result(raw: bytes) -> None:
+    assert usage_of(raw) is None
+
+
+@pytest.mark.parametrize("value", ["3", 3.0, None, True, [3]])
+def test_a_count_that_is_no_whole_number_counts_nothing(value: Json) -> None:
+    line = {"attempt": "n-1-1-5", "usage": {"prompt_tokens": value, "completion_tokens": 7}}
+
+    assert usage_of(orjson.dumps(line)) == Usage(output=7)
