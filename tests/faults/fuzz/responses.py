@@ -175,7 +175,7 @@ class ResponseFuzz:
 
     def _accepted(self, kind: Kind, request: Request, response: Response, body: bytes, *, only_shuffled: bool) -> None:
         """Nothing is joined to a record but what stands under its index."""
-        entries = json.loads(body)[kind.key]
+        entries = json.loads(body, parse_int=_number)[kind.key]
         by_index = dict(enumerate(entries)) if kind.key == "results" else {entry["index"]: entry for entry in entries}
         assert len(response.answers) == len(request.items)
         usages, costs = self._shares(request, response)
@@ -215,6 +215,12 @@ class ResponseFuzz:
         error = classify(status, headers, content, now=1.8e9, tokens=chance.getrandbits(20), redact=self._redact)
         check_error(error)
         self.outcomes[f"refused: {type(error).__name__}"] += 1
+
+
+def _number(digits: str) -> int | float:
+    """Beyond 64 bits an answer's whole numbers are read as floats, as JSON allows."""
+    number = int(digits)
+    return number if -(2**63) <= number < 2**64 else float(digits)
 
 
 def _request(kind: Kind, count: int) -> Request:
