@@ -15,6 +15,7 @@ from contextlib import ExitStack
 
 from pipeline.assembly import Parts, assemble, places_of
 from pipeline.backends.base import Backend
+from pipeline.backends.endpoint import Endpoint
 from pipeline.backends.http import HttpBackend
 from pipeline.clock import SystemClock
 from pipeline.config import Loaded, fingerprint
@@ -33,6 +34,7 @@ from pipeline.middleware.retry import Retry
 from pipeline.middleware.throttle import Throttle
 from pipeline.middleware.trace import Trace
 from pipeline.middleware.validation import Validation
+from pipeline.observers.pacing import Plan
 from pipeline.observers.snapshot import Snapshot
 from pipeline.observers.status import RunName, Status
 from pipeline.observers.summary import Summary
@@ -46,6 +48,7 @@ from pipeline.storage.finish import finish, set_aside, write_dead_letters
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.lines import Page
 from pipeline.storage.repair import Repaired, repair
+from pipeline.storage.shared_limits import SharedLimits
 from pipeline.storage.source import Source
 from pipeline.storage.state import Lock, Places, make_private
 from pipeline.types import BadLine, Record
@@ -81,7 +84,7 @@ class Run:
         self._loaded = loaded
         self._earlier = earlier
         self._clock = SystemClock()
-        self._tally = Tally()
+        self._tally = Tally(self._clock.monotonic)
         self.observers = Observers([self._tally])
         self._status = Status(_name(loaded), places_of(loaded), self._tally, self._clock, loaded.environ)
         self._engine: Engine | None = None
@@ -202,8 +205,10 @@ class Run:
             return None if line in done else parse_line(line, raw, config.input.id)
 
         async with HttpBackend(parts.endpoint, parts.timeouts) as http:
-            backend, drain, throttle = self._backend(parts, http, journal, ledger)
-            self._status.sending(throttle)
+            shared = self._shared_limits(parts.endpoint)
+            backend, drain, throttle = self._backend(parts, http, journal, ledger, shared)
+            plan = Plan(parts.limits.concurrency, parts.max_items, live=source.identity is None)
+            self._status.sending(throttle, journal, plan)
             work = Work(
                 job=parts.job,
                 pages=self._pages(source, ledger),
@@ -219,19 +224,22 @@ class Run:
             watchdog = Watchdog(config.timeout, lambda: len(drain.on_wire))
             self.observers.add(watchdog)
             beside = [asyncio.create_task(self._status.tick(self.observers)), asyncio.create_task(watchdog.turn())]
+            beside.append(asyncio.create_task(throttle.keep_in_step()))
             deadline = self._deadline(engine)
             if self._interrupted is not None:
                 engine.stop(self._interrupted)
             try:
                 return await engine.run(config.drain)
             finally:
+                self._status.sent()
                 for task in beside:
                     task.cancel()
+                shared.close()
                 if deadline is not None:
                     deadline.cancel()
 
     def _backend(
-        self, parts: Parts, http: HttpBackend, journal: Journal, ledger: Ledger
+        self, parts: Parts, http: HttpBackend, journal: Journal, ledger: Ledger, shared: SharedLimits
     ) -> tuple[Backend, Drain, Throttle]:
         """The way of a request, from the wire up."""
         clock, observers, config = self._clock, self.observers, self._loaded.config
@@ -248,10 +256,15 @@ class Run:
             scarce=lambda amount: _is_scarce(budget.remaining, amount * parts.limits.concurrency),
         )
         drain = Drain(backend)
-        throttle = Throttle(drain, parts.limits, clock, observers)
+        throttle = Throttle(drain, parts.limits, clock, observers, lanes=shared)
         circuit = Circuit(throttle, CircuitPolicy(max_outage=config.retry.max_outage, proof=_PROOF), clock, observers)
         policy = RetryPolicy(config.retry.attempts, config.retry.base, config.retry.cap, config.retry.max_wait)
         return Retry(circuit, policy, RetryBudget(), clock, random.random), drain, throttle
+
+    def _shared_limits(self, endpoint: Endpoint) -> SharedLimits:
+        key = endpoint.api_key.reveal() if endpoint.api_key is not None else None
+        account = (endpoint.base_url, key, endpoint.organization, endpoint.project)
+        return SharedLimits(self._loaded.environ, account, lambda text: self.observers.see(Notice("warning", text)))
 
     def _pages(self, source: Source, ledger: Ledger) -> Callable[[], AsyncIterator[Page]]:
         known = [ledger.chunks[number] for number in sorted(ledger.chunks)]

@@ -49,6 +49,7 @@ def _rows(summary: Json, commands: Mapping[str, str]) -> list[tuple[str, str]]:
         ("tokens", _tokens(summary["tokens"])),
         ("cost", _cost(summary)),
         ("time", _time(summary["this_run"])),
+        ("pace", _pace(summary)),
     ]
     left = [("output", _output(summary)), ("failed", _failed(summary)), ("next", next_command(summary, commands))]
     return [(name, text) for name, text in ([] if nothing_to_do(summary) else spent) + left if text]
@@ -117,6 +118,13 @@ def _cost(summary: Json) -> str:
 def _time(here: Json) -> str:
     settled, seconds = here["records"]["ok"] + here["records"]["failed"], here["seconds"]
     return duration(seconds) + (f", {rate(settled / seconds)}" if settled and seconds else "")
+
+
+def _pace(summary: Json) -> str:
+    """Why it was not faster; nothing where it is under way, or stopped too soon to say."""
+    pace, state = summary.get("pace"), summary["state"]
+    shown = pace is not None and state != "running" and (state == "complete" or pace["bound_by"] is not None)
+    return str(pace["why"]) if shown else ""
 
 
 def _output(summary: Json) -> str:

@@ -15,6 +15,7 @@ negative: a charge above the capacity goes when the bucket is full and leaves a 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -62,6 +63,24 @@ class Taken(NamedTuple):
     """Corrections made so far: two looks at the same shortfall are one correction."""
 
 
+class BucketState(NamedTuple):
+    """All that a bucket knows, as numbers; NaN stands for what is not known."""
+
+    limit: float
+    configured: float
+    share: float
+    refill: float
+    size: float
+    level: float
+    at: float
+    held_until: float
+    ceiling: float
+    corrected: float
+    largest: float
+    most_seen: float
+    surcharge: float
+
+
 class TokenBucket:
     """One limit under way. Pure: time is an argument, in seconds of a monotonic clock.
 
@@ -106,6 +125,60 @@ class TokenBucket:
         if self.limit is None:
             return "<TokenBucket unlimited>"
         return f"<TokenBucket {self._level:.1f} of {self._size:.1f}, {self._refill:.2f}/s of {self.limit}/min>"
+
+    @property
+    def configured(self) -> int | None:
+        """The limit a minute that the config names; of several runs' configs, the highest."""
+        return self._configured
+
+    def state(self) -> BucketState:
+        """Return all that another bucket needs to go on as this one would; see `restore`."""
+        return BucketState(
+            math.nan if self.limit is None else self.limit,
+            math.nan if self._configured is None else self._configured,
+            self._rate.share,
+            self._refill,
+            self._size,
+            self._level,
+            self._at,
+            self._held_until,
+            self._ceiling,
+            self._corrected,
+            self._largest,
+            self._most_seen,
+            self._surcharge,
+        )
+
+    def restore(self, state: BucketState) -> None:
+        """Go on from `state`."""
+        limit, configured, share = state.limit, state.configured, state.share
+        self.limit = None if math.isnan(limit) else int(limit)
+        self._configured = None if math.isnan(configured) else int(configured)
+        if self._rate.per_minute != (self.limit or 0) or self._rate.share != share:
+            self._rate = Rate(self.limit or 0, share)
+        (_, _, _, self._refill, self._size, self._level, self._at, self._held_until, *rest) = state
+        self._ceiling, self._corrected, self._largest, self._most_seen, self._surcharge = rest
+
+    def agree(self, configured: int | None, now: float) -> None:
+        """Another run joins whose config names `configured`: the highest that is named holds, or what headers say."""
+        mine = self._configured
+        if configured is None or (mine is not None and configured <= mine):
+            return
+        self._configured = configured
+        if self.limit is None or self.limit == mine:
+            self._believe(configured, now)
+        else:
+            self._believe(min(self.limit, configured), now)
+
+    def keep_to(self, configured: int | None, now: float) -> None:
+        """The other runs are gone: no more than `configured`, where that is named, and what was learnt."""
+        self._configured = configured
+        if configured is not None:
+            self._believe(configured if self.limit is None else min(self.limit, configured), now)
+
+    def seconds(self, charge: float) -> float:
+        """Return how many seconds' refill `charge` is; 0 where there is no limit."""
+        return 0.0 if self.limit is None else charge / self._refill
 
     def wait(self, charge: float, now: float) -> float:
         """Return the seconds until `charge` may go: 0 when it may go now."""

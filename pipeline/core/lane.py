@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from pipeline.core.bucket import Taken, TokenBucket
+from pipeline.core.bucket import BucketState, Taken, TokenBucket
 from pipeline.core.meter import Meter
 from pipeline.types import RateLimits
 
@@ -33,6 +33,20 @@ class Charge(NamedTuple):
     at: float
     requests: Taken
     tokens: Taken
+
+
+class LaneState(NamedTuple):
+    """All that a lane knows but what went through it, as numbers."""
+
+    requests: BucketState
+    tokens: BucketState
+    paused_until: float
+    episode_at: float
+    refusals: float
+    probes: float
+    share: float
+    ramp: float
+    next_step: float
 
 
 class Lane:
@@ -74,6 +88,35 @@ class Lane:
     def __repr__(self) -> str:
         return f"<Lane at {self._share:.0%}, requests {self.requests!r}, tokens {self.tokens!r}>"
 
+    def state(self) -> LaneState:
+        """Return all that another lane needs to go on as this one would; see `restore`."""
+        return LaneState(
+            self.requests.state(),
+            self.tokens.state(),
+            self.paused_until,
+            self._episode_at,
+            self._refusals,
+            self._probes,
+            self._share,
+            self._ramp,
+            self._next_step,
+        )
+
+    def restore(self, state: LaneState) -> None:
+        """Go on from `state`."""
+        requests, tokens, self.paused_until, self._episode_at, refusals, probes, self._share, ramp, next_step = state
+        self.requests.restore(requests)
+        self.tokens.restore(tokens)
+        self._refusals, self._probes, self._ramp, self._next_step = int(refusals), int(probes), bool(ramp), next_step
+
+    def seconds(self, tokens: int) -> float:
+        """Return how many seconds of the tighter limit a request of `tokens` uses up; 0 where none is known."""
+        return max(self.requests.seconds(1), self.tokens.seconds(tokens))
+
+    def forget_probes(self) -> None:
+        """Wait no longer for the answers to attempts under way: whoever sent them may be gone."""
+        self._probes = 0
+
     @property
     def share(self) -> float:
         """Part of the limits in use: below 1 while the rate recovers."""
@@ -102,6 +145,10 @@ class Lane:
         if now < self.paused_until or (self._refusals > 1 and self._probes):
             return "pause"
         return "tokens" if self.tokens.wait(tokens, now) > self.requests.wait(1, now) else "requests"
+
+    def claim(self, tokens: int, now: float) -> Charge | None:
+        """Charge a request that `wait` has just let through; None where another run has been quicker."""
+        return self.take(tokens, now)
 
     def take(self, tokens: int, now: float) -> Charge:
         """Charge a request of `tokens` to both buckets."""
@@ -155,17 +202,12 @@ class Lane:
             hint = min(PAUSE_CAP, PAUSE_BASE * 2 ** max(0, self._refusals - 1)) * (1 + jitter / 2)
             hint = hint if fresh else 0.0
         added = now + hint - max(now, self.paused_until)
-        self.hold(now + hint, charge.tokens.charge, now)
+        self._hold(now + hint, charge.tokens.charge, now)
         return max(0.0, added)
 
     def hold(self, until: float, tokens: float, now: float) -> None:
         """Let nothing through before `until`, then at most one request of `tokens` at once."""
-        if until <= max(now, self.paused_until):
-            return
-        self.paused_until = until
-        self._next_step = self.paused_until + (RAMP_STEP if self._ramp else STEP)
-        self.requests.hold(until, 1, now)
-        self.tokens.hold(until, tokens, now)
+        self._hold(until, tokens, now)
 
     def used(self, now: float) -> tuple[float, float]:
         """Return the requests and the tokens a minute that went through lately."""
@@ -175,6 +217,14 @@ class Lane:
         """Return the part of the tighter limit that was used lately; 0 where no limit is known."""
         used = zip(self.used(now), (self.requests.limit, self.tokens.limit), strict=True)
         return max((amount / limit for amount, limit in used if limit is not None), default=0.0)
+
+    def _hold(self, until: float, tokens: float, now: float) -> None:
+        if until <= max(now, self.paused_until):
+            return
+        self.paused_until = until
+        self._next_step = self.paused_until + (RAMP_STEP if self._ramp else STEP)
+        self.requests.hold(until, 1, now)
+        self.tokens.hold(until, tokens, now)
 
     def _begin_episode(self, now: float, *, ramp: bool) -> None:
         self._episode_at = now

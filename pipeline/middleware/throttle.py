@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from asyncio_throttle.throttler import Throttler
 
@@ -28,6 +29,28 @@ _WORTH_SAYING = 0.1
 """Seconds by which a pause must grow for observers to hear of it again."""
 _EARLIEST = 0.001
 """Seconds to the next look when a timer came early: event loops round to milliseconds."""
+_STEP = 0.25
+"""Seconds between two looks at who else uses the same limits."""
+
+
+class Lanes(Protocol):
+    """Makes the lanes, and keeps them in step with the other runs that use the same limits."""
+
+    def lane(self, model: str, limits: Limits, now: float) -> Lane:
+        """Return a new lane for `model`."""
+
+    def refresh(self, now: float) -> None:
+        """See who has come and who is gone; to be called every now and then."""
+
+
+class OwnLanes:
+    """Lanes of one run alone."""
+
+    def lane(self, model: str, limits: Limits, now: float) -> Lane:  # noqa: ARG002 - every model's are alike
+        return Lane(limits.rpm, limits.tpm, now)
+
+    def refresh(self, now: float) -> None:
+        """Nobody else is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +90,7 @@ class Throttle:
         limits: The limits of each lane and of all together.
         models: Limits of single models that differ; only their rpm and tpm count.
         jitter: Returns numbers from 0 to 1, for pauses whose length the provider does not say.
+        lanes: Makes the lanes; those of other runs may share their limits while `keep_in_step` runs.
 
     Raises:
         Rejected: `request_too_large`: the request's charge is above the limit a minute.
@@ -81,6 +105,7 @@ class Throttle:
         *,
         models: Mapping[str, Limits] | None = None,
         jitter: Callable[[], float] = random.random,
+        lanes: Lanes | None = None,
     ) -> None:
         self._inner = inner
         self._limits = limits
@@ -88,6 +113,7 @@ class Throttle:
         self._clock = clock
         self._observers = observers
         self._jitter = jitter
+        self._maker = lanes or OwnLanes()
         self._lanes: dict[str, Lane] = {}
         self._queue: Queue[_Waiter] = Queue()
         self._in_flight = 0
@@ -142,6 +168,14 @@ class Throttle:
         finally:
             self._release()
 
+    async def keep_in_step(self) -> None:
+        """Follow the other runs that use the same limits, until cancelled."""
+        while True:
+            await self._clock.sleep(_STEP)
+            self._maker.refresh(self._clock.monotonic())
+            if self._waiting:
+                self._dispatch()
+
     @property
     def _slots(self) -> int:
         return self._limits.concurrency if self._adaptive is None else self._adaptive.limit
@@ -149,8 +183,7 @@ class Throttle:
     def _lane(self, model: str, now: float) -> Lane:
         lane = self._lanes.get(model)
         if lane is None:
-            limits = self._models.get(model, self._limits)
-            lane = self._lanes[model] = Lane(limits.rpm, limits.tpm, now)
+            lane = self._lanes[model] = self._maker.lane(model, self._models.get(model, self._limits), now)
             lane.hold(*self._closed, now)
         return lane
 
@@ -161,8 +194,9 @@ class Throttle:
             return None
         if lane.wait(tokens, now) > 0:
             return None
-        self._in_flight += 1
-        return lane.take(tokens, now)
+        charge = lane.claim(tokens, now)
+        self._in_flight += charge is not None
+        return charge
 
     async def _wait(self, lane: Lane, tokens: int, asked: float) -> Charge:
         waiter = _Waiter(lane, tokens, asked)
@@ -224,16 +258,18 @@ class Throttle:
         return ready
 
     def _grant(self, waiter: _Waiter) -> None:
-        lane, now = waiter.lane, self._clock.monotonic()
+        lane, granted = waiter.lane, waiter.granted
+        fits = lane.fits(waiter.tokens)
+        charge = lane.claim(waiter.tokens, self._clock.monotonic()) if fits and not granted.cancelled() else None
+        if fits and charge is None and not granted.cancelled():
+            return
         self._queue.leave(waiter)
         self._waiting -= 1
-        if waiter.granted.cancelled():
-            return
-        if not lane.fits(waiter.tokens):
-            waiter.granted.set_exception(_too_large(lane, waiter.tokens))
-            return
-        self._in_flight += 1
-        waiter.granted.set_result(lane.take(waiter.tokens, now))
+        if charge is not None:
+            self._in_flight += 1
+            granted.set_result(charge)
+        elif not fits and not granted.cancelled():
+            granted.set_exception(_too_large(lane, waiter.tokens))
 
     def _set_timer(self, wait: float, now: float) -> None:
         at = now + max(wait, _EARLIEST)

@@ -14,6 +14,7 @@ import orjson
 from pipeline.clock import Clock
 from pipeline.errors import JobStopped, StorageFailed
 from pipeline.events import Notice, Observer
+from pipeline.observers.pacing import Pacing, Plan
 from pipeline.observers.snapshot import Snapshot
 from pipeline.observers.summary import Money, Part, Records, Requests, Summary, less, retried_nusd, tokens_of
 from pipeline.observers.tally import Tally
@@ -25,6 +26,7 @@ from pipeline.storage.usage import UsageLog, UsageLogError, UsageRow, usage_log_
 if TYPE_CHECKING:
     from pipeline.core.request_prices import RequestPrices
     from pipeline.middleware.throttle import Throttle
+    from pipeline.storage.commit import Journal
 
 _PERIOD = 1.0
 
@@ -51,6 +53,7 @@ class Status:
         self._ledger: Ledger | None = None
         self._prices: RequestPrices | None = None
         self._throttle: Throttle | None = None
+        self._pacing: Pacing | None = None
         self._before = Part()
         self._earlier = Requests()
         self._began = self._started_at = 0.0
@@ -71,8 +74,14 @@ class Status:
         self._earlier = Requests(*orjson.loads(str(ledger.meta.get("requests", "[]"))))
         self._before = self._part(ledger, Requests())
 
-    def sending(self, throttle: Throttle) -> None:
+    def sending(self, throttle: Throttle, writer: Journal, plan: Plan) -> None:
         self._throttle = throttle
+        self._pacing = Pacing(plan, self._tally, throttle, writer, self._clock)
+
+    def sent(self) -> None:
+        """Nothing is sent any more."""
+        if self._pacing is not None:
+            self._pacing.stop()
 
     def read(self, position: int, size: int | None) -> None:
         """The input has been read up to a byte."""
@@ -80,6 +89,8 @@ class Status:
 
     def read_to_end(self) -> None:
         self._at_end = True
+        if self._pacing is not None:
+            self._pacing.input_ended()
 
     def requests(self) -> str:
         """The attempts of all runs, as the ledger keeps them."""
@@ -127,6 +138,8 @@ class Status:
         """Write `status.json` each second and warn once of the soft budget, until cancelled."""
         while True:
             await self._clock.sleep(_PERIOD)
+            if self._pacing is not None:
+                self._pacing.look()
             if self._ledger is None:
                 continue
             if self._ledger.budget.crossed_soft():
@@ -170,6 +183,7 @@ class Status:
             seconds=self._clock.monotonic() - self._began,
             codes=self._codes(exit_code),
             notices=tuple(notice.message for notice in self._tally.notices),
+            pace=self._pacing.as_dict() if self._pacing is not None and self._tally.sent else None,
         )
 
     def _codes(self, exit_code: int | None) -> dict[str, int]:

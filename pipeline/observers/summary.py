@@ -88,6 +88,8 @@ class Summary:
     codes: dict[str, int] = field(default_factory=dict)
     """Dead letters by code."""
     notices: tuple[str, ...] = ()
+    pace: dict[str, object] | None = None
+    """How fast this run was, and why it was not faster; None where nothing was sent."""
 
     def as_dict(self) -> dict[str, object]:
         """The published schema."""
@@ -105,6 +107,7 @@ class Summary:
             **asdict(self.whole),
             "codes": self.codes,
             "notices": list(self.notices),
+            "pace": self.pace,
             "this_run": {"seconds": round(self.seconds, 3), **asdict(self.this_run)},
         }
 

@@ -90,6 +90,11 @@ class Journal:
         """Why nothing can be recorded any more, if so."""
         return self._writer.failure
 
+    @property
+    def disk_seconds(self) -> float:
+        """Seconds that the writer has needed so far to make things durable."""
+        return self._writer.disk_seconds
+
     async def close(self, day: str) -> None:
         """Record what is still in flight as unknown spend, commit everything and end the thread."""
         for number in list(self._inflight):
@@ -112,6 +117,7 @@ class _Writer:
         self._stopped: ThreadFuture[None] = ThreadFuture()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self.failure: PipelineError | None = None
+        self.disk_seconds = 0.0
 
     def start(self) -> None:
         self._thread.start()
@@ -169,7 +175,9 @@ class _Writer:
         if not ended and not intents:
             return
         wanted = [waiting.entry for waiting in intents if isinstance(waiting.entry, Reserve)]
+        began = time.perf_counter()
         admitted = self._ledger.commit(entries, wanted, self._log)
+        self.disk_seconds += time.perf_counter() - began
         self._unfit = intents[admitted:]
         self._wake(ended + intents[:admitted], None)
         if self._unfit and not self._ledger.inflight:

@@ -1,8 +1,8 @@
 """How well the limits are filled and kept, by the record of a server that enforces them over one second.
 
 `used` is the mean over the steady seconds of the tighter limit's use: from 2 s after the first answer to 2 s before the
-last. `worst` is the most of a limit that any second saw, refused requests included. Throughput cases compare with what
-the server could do at best.
+last. `worst` is the most of a limit that any second saw, refused requests included. Seconds in which a limit changes,
+or which of the two binds, are left out of both. Throughput cases compare with what the server could do at best.
 
     python -m tests.benchmarks.pacing --seconds 20
 """
@@ -10,10 +10,12 @@ the server could do at best.
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
@@ -28,6 +30,7 @@ from tests.benchmarks.process import SERVER_CORE, measure, pinned
 from tests.benchmarks.server import Server, build
 from tests.benchmarks.workloads import Workload, write_config, write_input
 
+SHARE_CLAIM = 0.40
 USED_CLAIM, IDEAL_CLAIM, BEST_FIXED_CLAIM, LEARNT_REFUSALS = 0.98, 0.93, 0.95, 3
 _WORDS = (
     "order",
@@ -43,6 +46,10 @@ _WORDS = (
     "weight",
 )
 _EDGE = 2.0
+_LAG = 0.1
+"""Seconds within which the server takes note of its first request."""
+_BURST = 0.5
+"""Seconds within which what a full bucket holds is sent."""
 
 
 class Limit(NamedTuple):
@@ -75,6 +82,12 @@ CASES = (
     Case("limit falls under way", Limit(6_000, 0), ((5, 20),), later=Limit(3_000, 0)),
     Case("limit learnt from headers", Limit(6_000, 300_000), ((5, 20),), known=False),
 )
+TWO_RUNS = (
+    Case("two runs, requests", Limit(6_000, 0), ((5, 20), (5, 20))),
+    Case("two runs, tokens", Limit(0, 300_000), ((20, 40), (100, 200))),
+    Case("two runs, limit learnt", Limit(6_000, 0), ((5, 20), (5, 20)), known=False),
+)
+"""Two runs at once; here `sizes` are those of each run."""
 
 
 @click.command(help=__doc__)
@@ -88,6 +101,9 @@ def main(seconds: int, only: str, *, throughput: bool) -> None:
         for case in CASES:
             if only in case.name:
                 _pace(folder, case, seconds)
+        for case in TWO_RUNS:
+            if only in case.name:
+                _pace_two(folder, case, seconds)
         if throughput:
             _throughput(folder, build(folder), seconds)
 
@@ -124,7 +140,7 @@ def _write_config(folder: Path, url: str, case: Case) -> None:
     (folder / "run.yaml").write_bytes(orjson.dumps({**config, "limits": limits, "vectors": "base64"}))
 
 
-def _write_records(path: Path, case: Case, seconds: int) -> int:
+def _write_records(path: Path, case: Case, seconds: float) -> int:
     """Write as many records as the limit lets through in `seconds`, phase by phase."""
     rng = random.Random(1)
     lines: list[bytes] = []
@@ -148,27 +164,99 @@ def _sizes(rng: random.Random, few: int, many: int, case: Case, seconds: float) 
 
 
 def _use(entries: list[Entry], case: Case, seconds: int) -> tuple[float, float]:
-    """Return the mean use of the tighter limit in the steady seconds, and the worst second of either limit."""
-    served = [entry.time for entry in entries if entry.status == 200]
-    first, last = min(served), max(served)
+    """Return the mean use of the tighter limit in the steady seconds, and the worst second of either limit.
+
+    Seconds in which a limit changes, or which of the two binds, count for neither: the bucket that did not bind is full
+    then, and what it holds may go at once.
+    """
+    served = [entry for entry in entries if entry.status == 200]
+    first, last = min(entry.time for entry in served), max(entry.time for entry in served)
     change = min(entry.time for entry in entries) + seconds / 2 if case.later is not None else float("inf")
-    begin, end = first + _EDGE, last - _EDGE
     steady: list[float] = []
     worst = 0.0
     for at in range(int(last - first) + 1):
         start = first + at
+        if start - _LAG < change < start + 1 or _turns(served, case, start):
+            continue
         limit = case.later if case.later is not None and start >= change else case.limit
-        within = [entry for entry in entries if start <= entry.time < start + 1]
-        requests = len(within) * 60 / limit.rpm if limit.rpm else 0.0
-        tokens = _tokens(within) * 60 / limit.tpm if limit.tpm else 0.0
-        worst = max(worst, requests, tokens)
-        if begin <= start and start + 1 <= end and not change - 1 < start < change + 2:
-            steady.append(max(requests, tokens))
+        used = _share([entry for entry in entries if start <= entry.time < start + 1], limit)
+        worst = max(worst, used)
+        if at >= _EDGE and start + 1 <= last - _EDGE:
+            steady.append(used)
     return sum(steady) / max(1, len(steady)), worst
+
+
+def _turns(served: list[Entry], case: Case, start: float) -> bool:
+    """Whether a job of several phases goes from one limit to the other in this second, or just before it."""
+    around = [entry for entry in served if start - _BURST <= entry.time < start + 1]
+    binding = {
+        _share([entry], Limit(case.limit.rpm, 0)) < _share([entry], Limit(0, case.limit.tpm)) for entry in around
+    }
+    return len(case.sizes) > 1 and len(binding) > 1
+
+
+def _share(entries: list[Entry], limit: Limit) -> float:
+    """Return how much of the tighter limit these take in a second."""
+    requests = len(entries) * 60 / limit.rpm if limit.rpm else 0.0
+    tokens = _tokens(entries) * 60 / limit.tpm if limit.tpm else 0.0
+    return max(requests, tokens)
 
 
 def _tokens(entries: Iterable[Entry]) -> int:
     return sum(entry.tokens.input for entry in entries if entry.status == 200)
+
+
+def _pace_two(folder: Path, case: Case, seconds: int) -> None:
+    """Start two runs at once on one limit, each with records for half of it."""
+    record = folder / "served.jsonl"
+    record.unlink(missing_ok=True)
+    own = [case._replace(sizes=(size,)) for size in case.sizes]
+    homes = [folder / "first", folder / "second"]
+    flags = [str(record), str(case.limit.rpm), str(case.limit.tpm)]
+    command = pinned([sys.executable, "-m", "tests.benchmarks.limited_server", *flags], SERVER_CORE)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ(folder)) as server:
+        try:
+            url = server.stdout.readline().strip() if server.stdout else ""
+            texts = [_prepare(home, url, part, seconds / 2) for home, part in zip(homes, own, strict=True)]
+            runs = [
+                subprocess.Popen(pipeline_command("run", "run.yaml", "-q"), cwd=home, env=environ(folder))
+                for home in homes
+            ]
+            codes = [run.wait() for run in runs]
+        finally:
+            server.terminate()
+    entries = list(read_record(record))
+    refused = sum(entry.status == 429 for entry in entries)
+    used, worst = _use(entries, own[0], seconds)
+    smaller = _smaller_share(entries, texts, case)
+    good = used >= USED_CLAIM and smaller >= SHARE_CLAIM and refused <= (0 if case.known else LEARNT_REFUSALS)
+    reached = "reached" if good and codes == [0, 0] else "MISSED"
+    records = sum(len(text) for text in texts)
+    click.echo(
+        f"{case.name:<28}{records:>9,}{used:>8.1%}{refused:>9}{worst:>14.1%}  "
+        f"{USED_CLAIM:.0%}, smaller share {smaller:.1%} of at least {SHARE_CLAIM:.0%}: {reached}"
+    )
+
+
+def _prepare(home: Path, url: str, case: Case, seconds: float) -> set[str]:
+    """Write a run's files and return the digests of what it sends, by which the server's record names it."""
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir()
+    _write_records(home / "in.jsonl", case, seconds)
+    _write_config(home, url, case)
+    config = orjson.loads((home / "run.yaml").read_bytes())
+    (home / "run.yaml").write_bytes(orjson.dumps({**config, "text": f"{home.name} {{{{ text }}}}"}))
+    lines = (home / "in.jsonl").read_bytes().splitlines()
+    return {sha256(f"{home.name} {orjson.loads(line)['text']}".encode()).hexdigest() for line in lines}
+
+
+def _smaller_share(entries: list[Entry], texts: list[set[str]], case: Case) -> float:
+    """Return the smaller run's part of what was served while both ran."""
+    served = [entry for entry in entries if entry.status == 200]
+    runs = [[entry for entry in served if entry.inputs[0] in text] for text in texts]
+    begin, end = max(run[0].time for run in runs), min(run[-1].time for run in runs)
+    parts = [_share([entry for entry in run if begin <= entry.time <= end], case.limit) for run in runs]
+    return min(parts) / sum(parts)
 
 
 def _throughput(folder: Path, program: Path, seconds: int) -> None:

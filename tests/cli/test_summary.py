@@ -103,6 +103,33 @@ def test_a_run_that_sent_nothing_is_not_summed_up(code: int, refused: bool) -> N
     assert was_refused(summary(exit_code=code)) is refused
 
 
+SLOW = {"bound_by": "tokens", "why": "bound by tokens a minute: shorten prompts"}
+SHORT = {"bound_by": None, "why": "too short to say what bound it"}
+
+
+@pytest.mark.parametrize(
+    ("state", "pace", "said"),
+    [
+        ("complete", SLOW, "bound by tokens a minute: shorten prompts"),
+        ("interrupted", SLOW, "bound by tokens a minute: shorten prompts"),
+        ("complete", SHORT, "too short to say what bound it"),
+        ("interrupted", SHORT, None),
+        ("running", SLOW, None),
+        ("complete", None, None),
+    ],
+)
+def test_the_end_says_what_bound_the_run(state: str, pace: dict[str, object] | None, said: str | None) -> None:
+    rows = summary_block(summary(state=state, pace=pace), COMMANDS).splitlines()
+
+    assert [row for row in rows if row.startswith("  pace")] == ([] if said is None else [f"  pace      {said}"])
+
+
+def test_a_summary_of_an_older_version_has_no_pace() -> None:
+    older = {key: value for key, value in summary().items() if key != "pace"}
+
+    assert summary_block(older, COMMANDS) == summary_block(summary(), COMMANDS)
+
+
 def test_a_price_that_an_earlier_run_knew_still_counts() -> None:
     part = Part(Records(500, 500, 0, 0), Requests(25, 25), Tokens(100), Money(spent_nusd=20_000_000))
 

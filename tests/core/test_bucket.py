@@ -362,3 +362,35 @@ def test_no_header_makes_a_bucket_unlimited_or_endless(limits: list[int | None],
 
 def test_taken_remembers_how_the_bucket_stood() -> None:
     assert TokenBucket(6000, 0.0).take(0.5, 0.0) == Taken(charge=0.5, cost=0.5, before=1.0, corrected=0.0)
+
+
+@pytest.mark.parametrize(
+    ("mine", "learnt", "other", "expected"),
+    [
+        (600, None, None, 600),
+        (600, None, 300, 600),
+        (600, None, 900, 900),
+        (600, 400, 900, 400),
+        (None, None, 900, 900),
+        (None, 400, 900, 400),
+        (None, 1_200, 900, 900),
+    ],
+)
+def test_of_two_configured_limits_the_higher_is_shared_and_never_more_than_was_learnt(
+    mine: int | None, learnt: int | None, other: int | None, expected: int
+) -> None:
+    bucket = TokenBucket(mine, 0.0)
+    bucket.learn(learnt, None, 0.0, bucket.take(1, 0.0))
+    bucket.agree(other, 1.0)
+
+    assert bucket.limit == expected
+
+
+def test_a_bucket_that_is_alone_again_keeps_to_its_own_limit() -> None:
+    bucket = TokenBucket(600, 0.0)
+    bucket.agree(900, 1.0)
+    bucket.keep_to(600, 2.0)
+    bucket.learn(900, None, 3.0, bucket.take(1, 3.0))
+
+    assert bucket.limit == 600
+    assert bucket.configured == 600

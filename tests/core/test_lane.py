@@ -3,6 +3,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.core.lane import Charge, Lane
 from pipeline.core.meter import Meter, Stopwatch
@@ -380,3 +382,34 @@ def test_repr_shows_share_and_buckets() -> None:
     assert repr(Lane(60, None, 0.0)) == (
         "<Lane at 100%, requests <TokenBucket 1.0 of 1.0, 1.00/s of 60/min>, tokens <TokenBucket unlimited>>"
     )
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["take", "serve", "refuse", "fail"]), st.floats(0, 5)), max_size=30),
+    st.none() | st.integers(60, 60_000),
+    st.none() | st.integers(600, 600_000),
+)
+def test_a_lane_restored_from_another_goes_on_as_it_would(
+    steps: list[tuple[str, float]], rpm: int | None, tpm: int | None
+) -> None:
+    def live(lane: Lane, now: float) -> list[float]:
+        seen = []
+        for step, seconds in steps:
+            now += seconds
+            seen.append(lane.wait(100, now))
+            charge = lane.take(100, now)
+            if step == "serve":
+                lane.served(charge, 150, RateLimits(50, 3, 500, 7), now + 0.1)
+            elif step == "refuse":
+                lane.refused(charge, None, now + 0.1)
+                lane.pause(charge, None, 0.5, now + 0.1)
+            elif step == "fail":
+                lane.failed(charge, None, now + 0.1)
+        return seen
+
+    one, other = Lane(rpm, tpm, 0.0), Lane(7, None, 50.0)
+    live(one, 1.0)
+    other.restore(one.state())
+
+    assert str(other.state()) == str(one.state())
+    assert live(other, 200.0) == live(one, 200.0)

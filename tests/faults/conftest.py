@@ -22,17 +22,13 @@ class Result(NamedTuple):
 
 LONG = frozenset(
     {
-        "test_fuzz.py",
-        "test_money.py",
         "test_network_faults.py",
-        "test_outages.py",
         "test_process_death.py",
-        "test_security.py",
         "test_storage_faults.py",
-        "test_storms.py",
     }
 )
-"""Files that take minutes: run by `python -m tests.faults`, not by every `pytest`."""
+"""Files with rows that take long: run by `python -m tests.faults`. Every `pytest` runs the others, with a slice of all
+storms and of the money runs."""
 
 _KEY_FILES = frozenset({"key", "key.txt", ".env", "secret"})
 """Names under which tests keep the key for the program to read."""

@@ -65,6 +65,31 @@ def test_of_two_runs_that_see_the_last_free_place_one_has_it(tmp_path: Path) -> 
     assert other.wait(1, 0.0) > 0
 
 
+def test_a_run_that_could_go_and_does_not_holds_nobody_up(tmp_path: Path) -> None:
+    idle, other = Runs(tmp_path).two(6_000, 6_000)
+    charges = [other.claim(1, 2.0) for _ in range(10)]
+    could = idle.wait(1, 2.0)
+
+    assert None not in charges
+    assert could == 0
+    assert other.wait(1, 2.0) == 0
+
+
+def test_a_run_that_had_more_lets_the_one_that_waits_go_first(tmp_path: Path) -> None:
+    waiting, ahead = Runs(tmp_path).two(6_000, 6_000)
+    now = 2.0
+    while ahead.claim(1, now) is not None:
+        pass
+    short = waiting.wait(1, now)
+    now += 0.05
+    refused = ahead.wait(1, now)
+
+    assert short > 0
+    assert refused > 0
+    assert waiting.claim(1, now) is not None
+    assert ahead.wait(1, now + 0.25) == 0, "the one that waited has not come back"
+
+
 def test_what_a_run_gives_back_is_there_for_the_other(tmp_path: Path) -> None:
     one, other = Runs(tmp_path).two(60, 60)
     charge = one.claim(1, 0.0)
@@ -96,7 +121,10 @@ def test_a_run_looks_again_soon_even_where_only_an_answer_to_another_can_help(tm
 
 
 def test_a_killed_runs_probe_is_not_waited_for(tmp_path: Path) -> None:
-    survivor, killed = Runs(tmp_path).two(6_000, 6_000)
+    runs = Runs(tmp_path)
+    survivor, killed = runs.two(6_000, 6_000)
+    third = runs.lane(6_000)
+    third.refresh(0.0)
     now = refuse_twice(killed)
     assert killed.claim(1, now) is not None
     before = survivor.wait(1, now + 1)
@@ -104,7 +132,7 @@ def test_a_killed_runs_probe_is_not_waited_for(tmp_path: Path) -> None:
     survivor.refresh(now + 1)
 
     assert before > 0
-    assert survivor.wait(1, now + 1.5) == 0
+    assert third.wait(1, now + 1.5) == 0
     assert math.isclose(survivor.share, 0.7, abs_tol=0.06)
 
 
@@ -136,7 +164,7 @@ def test_runs_with_other_keys_have_other_files_and_no_name_shows_a_key(tmp_path:
 
 def test_where_the_lock_is_never_free_a_run_goes_on_alone_and_says_so(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
-    one, other = runs.two(60, 60)
+    one, other = runs.two(60, 600)
     path = min(runs.files(), key=lambda path: len(path.name))
     stopped = LaneFile(path)
     stopped.lock()
@@ -145,5 +173,6 @@ def test_where_the_lock_is_never_free_a_run_goes_on_alone_and_says_so(tmp_path: 
 
     assert charge is not None
     assert len(runs.said) == 1
+    assert one.requests.limit == 60
     assert one.wait(1, 0.5) > 0
     assert other.wait(1, 1.0) == 0

@@ -1,0 +1,68 @@
+"""Durations by the thousand in a fixed space: percentiles to within 6 %, at a fraction of a microsecond each."""
+
+from __future__ import annotations
+
+from math import ceil, log2
+from typing import NamedTuple
+
+LEAST = 2.0**-10
+"""Seconds (1 ms) below which a duration counts as none."""
+ERROR = 0.06
+"""The most that a percentile is off, as a share of it: half a bucket, the twelfth root of 2."""
+_A_DOUBLING = 6
+_DOUBLINGS = 20
+"""Buckets go up to 1024 s; the last one takes what is longer."""
+_LAST = _A_DOUBLING * _DOUBLINGS
+_SHIFT = 1 - _A_DOUBLING * log2(LEAST)
+
+
+class Percentiles(NamedTuple):
+    """Seconds that half, 90 % and 99 % of the durations did not exceed, and the longest."""
+
+    p50: float
+    p90: float
+    p99: float
+    max: float
+
+
+class Histogram:
+    """Counts durations in buckets that grow by the sixth root of 2."""
+
+    __slots__ = ("_counts", "longest", "total")
+
+    def __init__(self) -> None:
+        self._counts = [0] * (_LAST + 1)
+        self.total = 0.0
+        """Seconds, all together."""
+        self.longest = 0.0
+
+    def note(self, seconds: float) -> None:
+        """Count one duration."""
+        self.total += seconds
+        self.longest = max(self.longest, seconds)
+        if seconds < LEAST:
+            self._counts[0] += 1
+            return
+        try:
+            self._counts[int(log2(seconds) * _A_DOUBLING + _SHIFT)] += 1
+        except IndexError:
+            self._counts[_LAST] += 1
+
+    def percentile(self, share: float) -> float:
+        """Return the seconds that `share` of the durations (0 to 1) did not exceed; 0 where there is none."""
+        rank = max(1, ceil(share * sum(self._counts)))
+        seen = 0
+        for bucket, count in enumerate(self._counts):
+            seen += count
+            if seen >= rank:
+                return min(_middle(bucket), self.longest)
+        return 0.0
+
+    def percentiles(self) -> Percentiles:
+        return Percentiles(self.percentile(0.5), self.percentile(0.9), self.percentile(0.99), self.longest)
+
+
+def _middle(bucket: int) -> float:
+    if bucket == 0:
+        return 0.0
+    return float("inf") if bucket == _LAST else 2.0 ** ((bucket + 0.5 - _SHIFT) / _A_DOUBLING)
