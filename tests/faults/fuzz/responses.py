@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 
 from jobs.embeddings import read_vector
@@ -61,7 +62,8 @@ def _vector_entry(index: int, text: str) -> Json:
 
 
 def _vector(entry: Json) -> Json:
-    vector = read_vector(entry["embedding"], narrow=False)
+    embedding = entry["embedding"]
+    vector = embedding if isinstance(embedding, np.ndarray) else read_vector(embedding, narrow=False)
     return None if vector is None else list(vector)
 
 
