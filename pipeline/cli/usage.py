@@ -1,75 +1,115 @@
-"""`pipeline usage`: what all jobs have spent."""
+"""`pipeline usage`: what all jobs have spent, and whether the provider says the same."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
-import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import get_args
 
 import click
+from click.core import ParameterSource
 
+from pipeline.cli.days import day
+from pipeline.cli.reconcile import reconcile
 from pipeline.cli.streams import say
 from pipeline.cli.table import table
 from pipeline.errors import StorageFailed
+from pipeline.observers.log import printable
 from pipeline.observers.progress import money
 from pipeline.storage.usage import Grouping, UsageLog, UsageLogError, UsageTotal, usage_log_path
 
-_DAYS_AGO = re.compile(r"(\d{1,5})d")
+_HEAD = ("requests", "input", "cached", "written", "output", "reasoning", "spent", "retried", "unknown ≤", "unpriced")
 
 
-def _day(_context: click.Context, _option: click.Parameter, text: str | None) -> date | None:
-    if text is None:
-        return None
-    ago = _DAYS_AGO.fullmatch(text)
-    try:
-        return datetime.now(UTC).date() - timedelta(days=int(ago[1])) if ago else date.fromisoformat(text)
-    except (ValueError, OverflowError):
-        raise click.BadParameter(f"{text!r} is no day: write 2026-11-01, or 7d for the last seven days") from None
-
-
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--by", type=click.Choice(get_args(Grouping)), default="day", show_default=True, help="One row for each.")
-@click.option("--since", callback=_day, metavar="DATE", help="From this day (UTC) on: 2026-11-01, or 7d.")
-@click.option("--json", "as_json", is_flag=True, help="One object on stdout.")
-def usage(by: Grouping, since: date | None, as_json: bool) -> None:
+@click.option("--since", callback=day, metavar="DATE", help="From this day (UTC) on: 2026-11-01, or 7d.")
+@click.option("--csv", "as_csv", is_flag=True, help="Rows on stdout, money in nano-USD.")
+@click.option("--json", "as_json", is_flag=True, help="One object on stdout, money in nano-USD.")
+@click.pass_context
+def usage(context: click.Context, by: Grouping, since: date | None, as_csv: bool, as_json: bool) -> None:
     """Show what all jobs have spent, from the usage log.
+
+    With --by tag a job counts in full under each of its tags, so the rows may add up to more than the total.
 
     Example: pipeline usage --by model --since 30d
     """
+    if context.invoked_subcommand is not None:
+        _refuse_own_options(context)
+        return
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other")
     try:
-        rows = UsageLog(usage_log_path(os.environ)).totals(by, since)
+        log = UsageLog(usage_log_path(os.environ))
+        rows = log.totals(by, since)
+        # No request stands in two rows, except under two tags.
+        total = log.total(since) if by == "tag" else _sum(rows)
     except UsageLogError as error:
         raise StorageFailed(str(error)) from error
     if as_json:
-        say(json.dumps(_as_dict(by, since, rows)), err=False)
+        say(json.dumps(_as_dict(by, since, rows, total)), err=False)
+    elif as_csv:
+        say(_as_csv(by, rows), err=False)
     elif rows:
-        say(_as_table(by, rows), err=False)
+        say(_as_table(by, rows, total), err=False)
     else:
         say("The usage log holds nothing" + (f" since {since}." if since else " yet."))
 
 
-def _as_dict(by: str, since: date | None, rows: Sequence[UsageTotal]) -> dict[str, object]:
+usage.add_command(reconcile)
+
+
+def _refuse_own_options(context: click.Context) -> None:
+    for name in context.params:
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(
+                f"--{name.removeprefix('as_')} belongs after {context.invoked_subcommand}, if at all"
+            )
+
+
+def _sum(rows: Sequence[UsageTotal]) -> UsageTotal:
+    numbers: list[tuple[int, ...]] = [row[1:] for row in rows] or [(0,) * (len(UsageTotal._fields) - 1)]
+    return UsageTotal("total", *(sum(column) for column in zip(*numbers, strict=True)))
+
+
+def _as_dict(by: str, since: date | None, rows: Sequence[UsageTotal], total: UsageTotal) -> dict[str, object]:
     return {
         "schema_version": 1,
         "by": by,
         "since": since.isoformat() if since else None,
         "rows": [row._asdict() for row in rows],
+        "total": total._asdict(),
     }
 
 
-def _as_table(by: Grouping, rows: Sequence[UsageTotal]) -> str:
-    """Return one row a group and, where no request stands in two of them, their sum."""
+def _as_csv(by: str, rows: Sequence[UsageTotal]) -> str:
+    """Return a head and the rows, without their sum."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([by, *UsageTotal._fields[1:]])
+    for row in rows:
+        writer.writerow([_not_a_formula(row.key), *row[1:]])
+    return text.getvalue().removesuffix("\n")
+
+
+def _not_a_formula(name: str) -> str:
+    """Return a name that a spreadsheet takes as text. Models are named by servers, so a name may be anything."""
+    return f"'{name}" if name.lstrip()[:1] in ("=", "+", "-", "@") or name[:1] in ("\t", "\r") else name
+
+
+def _as_table(by: Grouping, rows: Sequence[UsageTotal], total: UsageTotal) -> str:
+    """Return one row a group and, where there are several, the total."""
     shown = [_cells(row) for row in rows]
-    if len(rows) > 1 and by != "tag":
-        sums = [sum(numbers) for numbers in zip(*(row[1:] for row in rows), strict=True)]
-        shown.append(_cells(UsageTotal("total", *sums)))
-    return table([by, "requests", "input", "cached", "output", "spent", "retried", "unknown ≤", "unpriced"], shown)
+    if len(rows) > 1:
+        shown.append(_cells(total))
+    return table([by, *_HEAD], shown)
 
 
 def _cells(row: UsageTotal) -> list[str]:
-    counts = [f"{count:,}" for count in (row.requests, row.input, row.cached, row.output)]
+    counts = [row.requests, row.input, row.cached, row.cache_write, row.output, row.reasoning]
     sums = [money(nusd) for nusd in (row.ok_nusd + row.retried_nusd, row.retried_nusd, row.unknown_nusd)]
-    return [row.key or "(none)", *counts, *sums, f"{row.unpriced:,}"]
+    return [printable(row.key) or "(none)", *(f"{count:,}" for count in counts), *sums, f"{row.unpriced:,}"]

@@ -16,7 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import date
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from pipeline.core.reconcile import Recorded
 
 Kind = Literal["ok", "retried", "unknown"]
 """Answered at the first attempt; answered later; perhaps billed, but never answered."""
@@ -59,6 +61,14 @@ SELECT {key} AS grouped, sum(requests), sum(input), sum(cached), sum(cache_write
     sum(iif(kind = 'ok', ifnull(cost_nusd, 0), 0)), sum(iif(kind = 'retried', ifnull(cost_nusd, 0), 0)),
     sum(iif(kind = 'unknown', ifnull(cost_nusd, 0), 0)), sum(iif(cost_nusd IS NULL, requests, 0))
 FROM {tables} WHERE day >= ? GROUP BY grouped ORDER BY grouped
+"""
+
+_RECORDED = """
+SELECT day, model, sum(iif(kind = 'unknown', 0, requests)), sum(input), sum(cached), sum(output),
+    sum(iif(kind = 'unknown', 0, ifnull(cost_nusd, 0))), sum(iif(kind = 'unknown', requests, 0)),
+    sum(iif(kind = 'unknown', ifnull(cost_nusd, 0), 0)), sum(iif(cost_nusd IS NULL, requests, 0))
+FROM usage WHERE day BETWEEN ?1 AND ?2 AND iif(?3 = '[]', 1, endpoint IN (SELECT value FROM json_each(?3)))
+GROUP BY day, model ORDER BY day, model
 """
 
 
@@ -167,13 +177,33 @@ class UsageLog:
             UsageLogError: The log is there and cannot be read.
         """
         key, tables = _GROUPS[by]
+        return [UsageTotal(*row) for row in self._read(_TOTALS.format(key=key, tables=tables), _first_day(since))]
+
+    def total(self, since: date | None = None) -> UsageTotal:
+        """Return the sum over everything from `since` (UTC) on; a row with several tags counts once.
+
+        Raises:
+            UsageLogError: The log is there and cannot be read.
+        """
+        found = self._read(_TOTALS.format(key="'total'", tables="usage"), _first_day(since))
+        return UsageTotal(*found[0]) if found else UsageTotal("total", *[0] * (len(UsageTotal._fields) - 1))
+
+    def recorded(self, first: date, last: date, endpoints: Sequence[str] = ()) -> list[Recorded]:
+        """Return what was recorded by day and model from `first` to `last`, of these endpoints or of all.
+
+        Raises:
+            UsageLogError: The log is there and cannot be read.
+        """
+        found = self._read(_RECORDED, first.isoformat(), last.isoformat(), json.dumps(list(endpoints)))
+        return [Recorded(*row) for row in found]
+
+    def _read(self, statement: str, *values: str) -> list[tuple[Any, ...]]:
         with self._translated():
             if not self._path.exists():
                 return []
             with closing(self._connect("ro")) as db:
                 self._check(db)
-                found = db.execute(_TOTALS.format(key=key, tables=tables), (since.isoformat() if since else "",))
-                return [UsageTotal(*row) for row in found]
+                return db.execute(statement, values).fetchall()
 
     def _make_file(self) -> None:
         """Put an empty log, complete and for the owner's eyes only, in its place, unless one is there."""
@@ -204,6 +234,10 @@ class UsageLog:
             yield
         except (sqlite3.Error, OSError, OverflowError, UnicodeError) as error:
             raise UsageLogError(f"the usage log {self._path}: {error}") from error
+
+
+def _first_day(since: date | None) -> str:
+    return since.isoformat() if since else ""
 
 
 def _link_new(path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,13 +10,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pipeline.cli.usage import usage
-from pipeline.storage.usage import UsageLog, UsageRow
+from pipeline.storage.usage import Kind, UsageLog, UsageRow
 
 TODAY = datetime.now(UTC).date()
 
 
-def row(day: str, model: str, cost: int | None, kind: str = "ok") -> UsageRow:
-    return UsageRow(1, day, model, "openai", "embeddings", "tickets", kind, 2, 1000, 0, 0, 0, 0, cost, "list")  # type: ignore[arg-type]
+def row(day: str, model: str, cost: int | None, kind: Kind = "ok", tags: tuple[str, ...] = ()) -> UsageRow:
+    return UsageRow(
+        1, day, model, "openai", "embeddings", "tickets", kind, 2, 1000, 200, 40, 60, 20, cost, "list", tags
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +43,9 @@ def cells(text: str) -> list[list[str]]:
 
 def test_a_table_has_a_row_for_each_group_and_their_sum() -> None:
     assert cells(shown("--by", "model").stdout) == [
-        ["large", "4", "2,000", "0", "0", "$0.0200", "$0.0200", "$0.0050", "0"],
-        ["small", "4", "2,000", "0", "0", "$1.00", "$0", "$0", "2"],
-        ["total", "8", "4,000", "0", "0", "$1.02", "$0.0200", "$0.0050", "2"],
+        ["large", "4", "2,000", "400", "80", "120", "40", "$0.0200", "$0.0200", "$0.0050", "0"],
+        ["small", "4", "2,000", "400", "80", "120", "40", "$1.00", "$0", "$0", "2"],
+        ["total", "8", "4,000", "800", "160", "240", "80", "$1.02", "$0.0200", "$0.0050", "2"],
     ]
 
 
@@ -55,6 +59,66 @@ def test_json_is_one_object_with_the_same_numbers() -> None:
 
     assert (shape["schema_version"], shape["by"], shape["since"]) == (1, "model", None)
     assert [each["retried_nusd"] for each in shape["rows"]] == [20_000_000, 0]
+
+
+def test_json_has_the_exact_total() -> None:
+    assert json.loads(shown("--by", "month", "--json").stdout)["total"] == {
+        "key": "total",
+        "requests": 8,
+        "input": 4000,
+        "cached": 800,
+        "cache_write": 160,
+        "output": 240,
+        "reasoning": 80,
+        "ok_nusd": 1_000_000_000,
+        "retried_nusd": 20_000_000,
+        "unknown_nusd": 5_000_000,
+        "unpriced": 2,
+    }
+
+
+def test_csv_has_a_head_and_exact_rows() -> None:
+    assert shown("--by", "model", "--csv").stdout.splitlines() == [
+        "model,requests,input,cached,cache_write,output,reasoning,ok_nusd,retried_nusd,unknown_nusd,unpriced",
+        "large,4,2000,400,80,120,40,0,20000000,5000000,0",
+        "small,4,2000,400,80,120,40,1000000000,0,0,2",
+    ]
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@A1", " =1", "\t=1", '=HYPERLINK("http://x","y")'])
+def test_no_name_in_a_csv_is_a_formula(tmp_path: Path, name: str) -> None:
+    UsageLog(tmp_path / "usage.db").sync("other", [row("2026-01-02", name, 1)], now=0)
+    names = [cells[0] for cells in csv.reader(io.StringIO(shown("--by", "model", "--csv").stdout))]
+
+    assert f"'{name}" in names
+    assert name not in names
+
+
+def test_a_name_moves_no_cursor(tmp_path: Path) -> None:
+    UsageLog(tmp_path / "usage.db").sync("other", [row("2026-01-02", "\x1b[2Jmodel", 1)], now=0)
+
+    assert "\\x1b[2Jmodel" in shown("--by", "model").stdout
+
+
+def test_under_two_tags_a_job_counts_twice_and_in_the_total_once(tmp_path: Path) -> None:
+    UsageLog(tmp_path / "usage.db").sync("other", [row("2026-01-02", "small", 3_000_000_000, tags=("a", "b"))], now=0)
+
+    assert [(each[0], each[7]) for each in cells(shown("--by", "tag").stdout)] == [
+        ("(none)", "$1.02"),
+        ("a", "$3.00"),
+        ("b", "$3.00"),
+        ("total", "$4.02"),
+    ]
+
+
+def test_csv_and_json_exclude_each_other() -> None:
+    assert shown("--csv", "--json").exit_code == 2
+
+
+def test_options_of_usage_are_not_ignored_before_reconcile() -> None:
+    done = shown("--by", "model", "reconcile", "file")
+
+    assert (done.exit_code, "--by belongs after reconcile" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("since", ["yesterday", "2026-13-01", "7", "-1d"])

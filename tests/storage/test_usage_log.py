@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.reconcile import Recorded
 from pipeline.storage.usage import Grouping, Kind, UsageLog, UsageLogError, UsageRow, UsageTotal, usage_log_path
 
 NOW = 1_795_262_400.0
@@ -114,6 +115,49 @@ def test_a_run_counts_for_each_of_its_tags(log: UsageLog) -> None:
     log.sync("b", [row(cost=20, tags=("search",)), row(cost=300, model="sol")], now=NOW)
 
     assert spent(log, "tag") == {"": 300, "search": 21, "team-b": 1}
+
+
+def test_the_total_counts_a_row_with_several_tags_once(log: UsageLog) -> None:
+    log.sync("a", [row(cost=1, tags=("search", "team-b")), row("2026-11-21", cost=20)], now=NOW)
+
+    assert log.total() == UsageTotal("total", 2, 20, 8, 4, 6, 2, 21, 0, 0, 0)
+    assert log.total(date(2026, 11, 21)).ok_nusd == 20
+    assert log.total(date(2026, 11, 22)) == UsageTotal("total", *[0] * 10)
+
+
+def test_a_log_that_is_not_there_has_a_total_of_nothing(log: UsageLog) -> None:
+    assert log.total() == UsageTotal("total", *[0] * 10)
+
+
+def test_what_was_recorded_is_by_day_and_model_with_the_unknown_apart(log: UsageLog) -> None:
+    log.sync(
+        "a",
+        [
+            row("2026-11-19", cost=1),
+            row(cost=20),
+            row(kind="retried", cost=300),
+            row(kind="unknown", cost=4_000, requests=3),
+            row(model="sol", cost=None, requests=5),
+            row("2026-11-21", cost=50_000),
+            row("2026-11-22", cost=600_000),
+        ],
+        now=NOW,
+    )
+
+    assert log.recorded(date(2026, 11, 20), date(2026, 11, 21)) == [
+        Recorded("2026-11-20", "luna", 2, 30, 12, 9, 320, 3, 4_000, 0),
+        Recorded("2026-11-20", "sol", 5, 10, 4, 3, 0, 0, 0, 5),
+        Recorded("2026-11-21", "luna", 1, 10, 4, 3, 50_000, 0, 0, 0),
+    ]
+
+
+def test_what_was_recorded_may_be_of_some_endpoints_only(log: UsageLog) -> None:
+    log.sync("a", [row(cost=1), row(cost=20)._replace(endpoint="local"), row(cost=300)._replace(endpoint="b")], now=NOW)
+    day = date(2026, 11, 20)
+
+    assert [each.cost_nusd for each in log.recorded(day, day, ["openai", "local"])] == [21]
+    assert log.recorded(day, day, ["none"]) == []
+    assert [each.cost_nusd for each in log.recorded(day, day)] == [321]
 
 
 def test_a_name_with_quotes_is_only_a_name(log: UsageLog) -> None:
