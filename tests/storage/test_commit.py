@@ -30,6 +30,8 @@ async def test_an_intent_is_durable_before_the_request_may_be_sent(tmp_path: Pat
     assert attempt == f"{ledger.name}-1"
     await journal.close(DAY)
     assert (ledger.budget.unknown, ledger.inflight) == (500, {}), "what is still in flight at the end is unknown spend"
+    assert [(spend.kind, spend.day) for spend in ledger.spends] == [("unknown", DAY)]
+    assert ledger.ambiguous == {1: 0, 2: 0}, "our own end is not held against a record"
     ledger.close()
     log.close()
 
@@ -128,6 +130,8 @@ async def test_a_bug_in_the_writer_is_reported_and_does_not_hang(tmp_path: Path)
 
     with pytest.raises(StorageFailed, match="ValueError"):
         await journal.bury([dead(1)])
+    assert journal.failure is not None
+    assert isinstance(journal.failure.__cause__, ValueError)
     ledger.close()
     log.close()
 
