@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
 import asyncio_throttle.throttler
 import pytest
@@ -10,6 +11,11 @@ import pytest
 from tests.judge import judge
 
 __all__ = ["judge"]
+
+
+def pytest_configure() -> None:
+    # Under nohup SIGHUP is ignored, and would be by every process that a test starts.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class _LoopTime:
