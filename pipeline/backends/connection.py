@@ -49,7 +49,6 @@ class Connection(BaseProtocol):
         self._opened = opened
         self._handler = opened.protocol
         self._max_body = max_body
-        self._answers = self._new_parser()
         self._answer: asyncio.Future[Answer] | None = None
         self._message: RawResponseMessage | None = None
         self._payload: StreamReader | None = None

@@ -19,7 +19,7 @@ from pathlib import Path
 from pipeline.core.bucket import BucketState
 from pipeline.core.fairness import Member
 from pipeline.core.lane import LaneState
-from pipeline.storage.state import write_all
+from pipeline.storage.state import try_lock, write_all
 
 RUNS = 16
 """The most runs that share one lane."""
@@ -137,7 +137,7 @@ class LaneFile:
     def _take_place(self) -> int:
         for place in range(RUNS):
             descriptor = os.open(self._place_path(place), _FLAGS, 0o600)
-            if _try_lock(descriptor):
+            if try_lock(descriptor):
                 self._own = descriptor
                 return place
             os.close(descriptor)
@@ -152,7 +152,7 @@ class LaneFile:
         except OSError:
             return True
         try:
-            if not _try_lock(descriptor):
+            if not try_lock(descriptor):
                 return True
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -190,18 +190,10 @@ def _open_locked(path: Path) -> tuple[int, mmap.mmap]:
 
 
 def _lock(descriptor: int) -> None:
-    if _try_lock(descriptor):
+    if try_lock(descriptor):
         return
     give_up = time.monotonic() + _MOST_WAIT
-    while not _try_lock(descriptor):
+    while not try_lock(descriptor):
         if time.monotonic() > give_up:
             raise TimeoutError("whoever holds the lock does not go on")
         time.sleep(_PAUSE)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -139,7 +139,7 @@ class Lock:
         with storage_errors("cannot open", path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         remaining = wait
-        while not _try_lock(descriptor):
+        while not try_lock(descriptor):
             if remaining <= 0:
                 holder = os.pread(descriptor, 200, 0).decode("ascii", "replace").strip()
                 os.close(descriptor)
@@ -156,7 +156,8 @@ class Lock:
         os.close(self._descriptor)
 
 
-def _try_lock(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
+    """Take an exclusive flock if nobody else has it; whether it was taken."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
