@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import mmap
 import os
-import stat
 import struct
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 from pipeline.core.bucket import BucketState
 from pipeline.core.fairness import Member
 from pipeline.core.lane import LaneState
-from pipeline.storage.state import try_lock, write_all
+from pipeline.storage.state import is_private, try_lock, write_all
 
 RUNS = 16
 """The most runs that share one lane."""
@@ -177,7 +176,7 @@ def _open_locked(path: Path) -> tuple[int, mmap.mmap]:
         try:
             _lock(descriptor)
             seen = os.fstat(descriptor)
-            if not stat.S_ISREG(seen.st_mode) or seen.st_uid != os.geteuid() or seen.st_mode & 0o077:
+            if not is_private(seen):
                 raise PermissionError(f"{path} must be a file that only you can read")
             if seen.st_nlink:
                 if seen.st_size < _SIZE:

@@ -25,7 +25,7 @@ from pipeline.storage.entries import Bury, Entry, Inflight, Kind, Read, Release,
 from pipeline.storage.ledger_file import check_file, connect, create_file, named_errors, refused_by_the_disk
 from pipeline.storage.lines import CHUNK_LINES, Chunk
 from pipeline.storage.results import OutputLog
-from pipeline.storage.witness import Witness
+from pipeline.storage.witness import Witness, witness_path
 from pipeline.types import DeadLetter, Json, Usage
 
 _PHASES = ("running", "finishing", "complete", "rewriting")
@@ -50,7 +50,7 @@ class Ledger:
         self.out_off, self.tail, spent, unknown, self.next_attempt, self.ok = progress
         self.budget = Budget(None, spent=spent, unknown=unknown)
         self.name = str(self.meta["ledger"])
-        self._witness = Witness(path.with_name("witness"), self.name)
+        self._witness = Witness(witness_path(path), self.name)
         self.inflight = {
             attempt: Inflight(tuple(orjson.loads(lines)), reserve, model)
             for attempt, lines, reserve, model in connection.execute(

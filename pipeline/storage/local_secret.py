@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.storage.state import replace_durably, storage_errors, sync_directory
+from pipeline.storage.state import is_private, replace_durably, storage_errors, sync_directory
 from pipeline.storage.usage import UsageLogError, usage_log_path
 
 _BYTES = 32
@@ -52,7 +51,7 @@ def _read(path: Path) -> bytes:
             text = os.read(descriptor, 4 * _BYTES)
         finally:
             os.close(descriptor)
-    if not stat.S_ISREG(seen.st_mode) or seen.st_mode & 0o077 or seen.st_uid != os.geteuid():
+    if not is_private(seen):
         raise UsageError(f"{path} hides end users' ids and must be a file that only you can read: chmod 600 {path}")
     try:
         secret = bytes.fromhex(text.decode("ascii"))

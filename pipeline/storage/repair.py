@@ -22,6 +22,7 @@ from pipeline.storage.ledger import Ledger
 from pipeline.storage.recovery import usage_of
 from pipeline.storage.rewrite import complete_rewrite, draft_of, write_draft
 from pipeline.storage.state import Places, storage_errors, sync_directory
+from pipeline.storage.witness import witness_path
 from pipeline.types import Json, Usage
 
 
@@ -128,7 +129,7 @@ def _money_of(path: Path, name: str) -> tuple[int, int] | None:
 def _move_ledger_aside(places: Places) -> None:
     with storage_errors("cannot move away", places.ledger):
         sidecars = [Path(f"{places.ledger}{suffix}") for suffix in ("", "-wal", "-shm")]
-        for path in (*sidecars, places.ledger.with_name("witness")):
+        for path in (*sidecars, witness_path(places.ledger)):
             if os.path.lexists(path):
                 shutil.move(path, places.aside(f"old-{path.name}"))
     sync_directory(places.state)

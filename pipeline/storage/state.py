@@ -123,6 +123,11 @@ def make_private(directory: Path) -> None:
         directory.chmod(0o700)
 
 
+def is_private(seen: os.stat_result) -> bool:
+    """Whether what was seen is a plain file that nobody but us may read or write."""
+    return stat.S_ISREG(seen.st_mode) and seen.st_uid == os.geteuid() and not seen.st_mode & 0o077
+
+
 class Lock:
     """An flock on the state directory; it goes with the process, so a stale file never blocks."""
 

@@ -16,6 +16,11 @@ _LENGTH = 29
 """The ledger's name of eight letters, a space, and a number of twenty digits."""
 
 
+def witness_path(ledger: Path) -> Path:
+    """Where the witness of the ledger at `ledger` lies."""
+    return ledger.with_name("witness")
+
+
 class Witness:
     """The file at `path`, for the ledger of a name. It belongs to the thread that owns the ledger."""
 
