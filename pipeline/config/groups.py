@@ -102,7 +102,7 @@ class Output(Group):
     """What is written."""
 
     path: PathText
-    """The file of results; - is stdout. It appears under this name when it is complete."""
+    """The file of results, compressed if named .gz or .zst; - is stdout. It has this name once it is complete."""
     keep: Annotated[tuple[FieldName, ...], Strict(False)] = ()
     """Fields of the record that its result line repeats."""
     order: Literal["input", "done"] = "input"

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from pipeline.core.identity import line_identity
 from pipeline.errors import StateMismatch
-from pipeline.storage.state import storage_errors, sync_directory, write_all
+from pipeline.storage.compression import Codec
+from pipeline.storage.draft import new_draft
+from pipeline.storage.state import storage_errors
 
 _ENTRY = struct.Struct("<Q")
 _BLOCK = 1 << 20
@@ -24,13 +26,17 @@ _NEAR = 1 << 15
 _PAGES_BACK_EVERY = 1 << 12
 
 
-def write_in_order(source: Path, target: Path, lines: int) -> None:
+def write_in_order(source: Path, target: Path, lines: int, codec: Codec | None = None) -> int:
     """Write the lines of `source` to `target`, sorted by input line, and make it durable.
 
     Args:
         source: An output log of whole lines.
         target: The file to write (0600); replaced where a dead run left one.
         lines: How many lines the input has.
+        codec: How it is compressed.
+
+    Returns:
+        How many bytes the lines have, before compression.
 
     Raises:
         StateMismatch: A line is not ours, or two answer the same input line.
@@ -42,13 +48,10 @@ def write_in_order(source: Path, target: Path, lines: int) -> None:
         _offsets(target.parent, lines) as offsets,
     ):
         _index(log.fileno(), offsets, source)
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            _write(_ordered(log.fileno(), offsets, lines), descriptor)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    sync_directory(target.parent)
+        with new_draft(target, codec) as draft:
+            for line in _ordered(log.fileno(), offsets, lines):
+                draft.write(line)
+    return draft.size
 
 
 def _offsets(directory: Path, lines: int) -> mmap.mmap:
@@ -105,16 +108,6 @@ def _lines(log: int) -> Iterator[bytes]:
             yield line + b"\n"
     if rest:
         raise StateMismatch("the output ends within a line")
-
-
-def _write(lines: Iterator[bytes], descriptor: int) -> None:
-    buffer = bytearray()
-    for line in lines:
-        buffer += line
-        if len(buffer) >= _BLOCK:
-            write_all(descriptor, bytes(buffer))
-            buffer.clear()
-    write_all(descriptor, bytes(buffer))
 
 
 def _hand_back(mapped: mmap.mmap, count: int) -> None:

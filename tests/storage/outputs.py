@@ -16,8 +16,8 @@ from pipeline.types import DeadLetter, Record, Result, Usage
 DAY = "2026-11-21"
 
 
-def places_in(directory: Path) -> Places:
-    output = directory / "out.jsonl"
+def places_in(directory: Path, name: str = "out.jsonl") -> Places:
+    output = directory / name
     places = Places(output, default_state(output))
     make_private(places.state)
     return places
