@@ -22,11 +22,12 @@ from pipeline.config import Loaded, fingerprint
 from pipeline.core.backoff import RetryBudget, RetryPolicy
 from pipeline.core.circuit import CircuitPolicy
 from pipeline.core.packing import Packer
-from pipeline.core.parse import parse_line
+from pipeline.core.parse import blank_lines, parse_line
 from pipeline.earlier import CARRY_ON, Earlier
 from pipeline.engine import Engine, Work
 from pipeline.errors import BudgetReached, JobStopped, StateMismatch, UsageError
 from pipeline.events import Notice, Observers
+from pipeline.middleware.backpressure import Backpressure
 from pipeline.middleware.circuit import Circuit
 from pipeline.middleware.drain import Drain
 from pipeline.middleware.reservation import Reservation
@@ -43,6 +44,8 @@ from pipeline.observers.watchdog import Watchdog
 from pipeline.storage.changes import accept_changes
 from pipeline.storage.checkpoint import open_ledger, open_output
 from pipeline.storage.commit import Journal
+from pipeline.storage.deliveries import deliver_log, deliver_output
+from pipeline.storage.delivery import Delivery
 from pipeline.storage.filesystem import refuse_network
 from pipeline.storage.finish import finish, set_aside, write_dead_letters
 from pipeline.storage.ledger import Ledger
@@ -75,20 +78,23 @@ class Run:
     Args:
         loaded: The config with its origins.
         earlier: How what earlier runs left is treated.
+        stdout: The descriptor that gets the results of an output named `-`; None leaves them in the state directory.
 
     Attributes:
         observers: See every event; add yours before `execute`.
     """
 
-    def __init__(self, loaded: Loaded, earlier: Earlier = CARRY_ON) -> None:
+    def __init__(self, loaded: Loaded, earlier: Earlier = CARRY_ON, *, stdout: int | None = None) -> None:
         self._loaded = loaded
         self._earlier = earlier
+        self._stdout = stdout if loaded.config.output.path == "-" else None
         self._clock = SystemClock()
         self._tally = Tally(self._clock.monotonic)
         self.observers = Observers([self._tally])
         self._status = Status(_name(loaded), places_of(loaded), self._tally, self._clock, loaded.environ)
         self._engine: Engine | None = None
-        self._interrupted: Interrupted | None = None
+        self._delivery: Delivery | None = None
+        self._stopped: JobStopped | None = None
 
     async def execute(self) -> Summary:
         """Run to the end, or to what stops it, and say how it went. JobStopped is in the summary, not raised."""
@@ -103,18 +109,23 @@ class Run:
 
     def interrupt(self, number: int) -> None:
         """Stop for a signal: the first time what is on the wire may come back, the second time it may not."""
-        if self._interrupted is None:
-            self._interrupted = Interrupted(number)
-            if self._engine is not None:
-                self._engine.stop(self._interrupted)
+        if self._stopped is None:
+            self._stop(Interrupted(number))
         elif self._engine is not None:
             self._engine.abort()
+
+    def _stop(self, reason: JobStopped) -> None:
+        self._stopped = self._stopped or reason
+        if self._engine is not None:
+            self._engine.stop(reason)
+        if self._delivery is not None:
+            self._delivery.give_up(reason)
 
     def _nap(self, seconds: float) -> None:
         """Wait for the lock, in a thread, unless a signal asks for the end."""
         time.sleep(seconds)
-        if self._interrupted is not None:
-            raise self._interrupted
+        if self._stopped is not None:
+            raise self._stopped
 
     def snapshot(self) -> Snapshot:
         """How the run stands now."""
@@ -142,9 +153,16 @@ class Run:
         ledger.budget.cap, ledger.budget.soft = parts.cap_nusd, parts.soft_nusd
         self._status.opened(ledger, parts.prices)
         same_input = await self._compare_input(ledger, source, places)
-        if ledger.meta["phase"] == "complete" and same_input and self._earlier.retry is None:
-            return
-        await self._work(parts, source, ledger, places)
+        if ledger.meta["phase"] != "complete" or not same_input or self._earlier.retry is not None:
+            await self._work(parts, source, ledger, places, stack)
+        elif self._stdout is not None:
+            self._delivered(deliver_output(ledger, places.output, self._stdout, self._stop), stack)
+        if self._delivery is not None:
+            await self._delivery.finish(_lines(ledger))
+
+    def _delivered(self, delivery: Delivery, stack: ExitStack) -> None:
+        self._delivery = delivery
+        stack.callback(delivery.close)
 
     async def _compare_input(self, ledger: Ledger, source: Source, places: Places) -> bool:
         """Return whether the input is the very file that was read before; where it is not, it may only have grown.
@@ -173,7 +191,7 @@ class Run:
         lost = "" if repaired.ledger_was_readable else "; what was in flight may have been billed and is not known"
         self.observers.see(Notice("warning", text + lost))
 
-    async def _work(self, parts: Parts, source: Source, ledger: Ledger, places: Places) -> None:
+    async def _work(self, parts: Parts, source: Source, ledger: Ledger, places: Places, stack: ExitStack) -> None:
         _, log, recovered = open_output(ledger, places)
         if recovered.torn:
             self.observers.see(Notice("info", f"{recovered.torn} torn bytes were cut off and kept in {places.state}"))
@@ -181,7 +199,10 @@ class Run:
             ledger.set_meta(input=_identity(source, self._loaded.config.limit))
             if self._earlier.retry is not None:
                 ledger.revive(self._earlier.retry)
-        journal = Journal(ledger, log)
+        if self._stdout is not None:
+            order = self._loaded.config.output.order
+            self._delivered(deliver_log(ledger, places, order, self._stdout, self._stop), stack)
+        journal = Journal(ledger, log, committed=self._delivery.committed if self._delivery is not None else None)
         journal.start()
         try:
             complete = await self._send(parts, source, ledger, journal)
@@ -194,8 +215,7 @@ class Run:
             write_dead_letters(ledger, places)
         if not complete or ledger.done.total != ledger.records_read:
             raise StateMismatch(f"{ledger.records_read - ledger.done.total} records have no outcome: run again")
-        lines = sum(chunk.lines for chunk in ledger.chunks.values())
-        await asyncio.to_thread(finish, ledger, log, places, self._loaded.config.output.order, lines)
+        await asyncio.to_thread(finish, ledger, log, places, self._loaded.config.output.order, _lines(ledger))
 
     async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal) -> bool:
         config = self._loaded.config
@@ -226,8 +246,8 @@ class Run:
             beside = [asyncio.create_task(self._status.tick(self.observers)), asyncio.create_task(watchdog.turn())]
             beside.append(asyncio.create_task(throttle.keep_in_step()))
             deadline = self._deadline(engine)
-            if self._interrupted is not None:
-                engine.stop(self._interrupted)
+            if self._stopped is not None:
+                engine.stop(self._stopped)
             try:
                 return await engine.run(config.drain)
             finally:
@@ -259,7 +279,10 @@ class Run:
         throttle = Throttle(drain, parts.limits, clock, observers, lanes=shared)
         circuit = Circuit(throttle, CircuitPolicy(max_outage=config.retry.max_outage, proof=_PROOF), clock, observers)
         policy = RetryPolicy(config.retry.attempts, config.retry.base, config.retry.cap, config.retry.max_wait)
-        return Retry(circuit, policy, RetryBudget(), clock, random.random), drain, throttle
+        backend = Retry(circuit, policy, RetryBudget(), clock, random.random)
+        if self._delivery is not None:
+            backend = Backpressure(backend, self._delivery.room)
+        return backend, drain, throttle
 
     def _shared_limits(self, endpoint: Endpoint) -> SharedLimits:
         key = endpoint.api_key.reveal() if endpoint.api_key is not None else None
@@ -273,6 +296,8 @@ class Run:
         async def pages() -> AsyncIterator[Page]:
             async for page in source.pages(known, ledger.complete_chunk):
                 self._status.read(page.chunk.end, size)
+                if self._delivery is not None and page.chunk.blank:
+                    self._delivery.pass_over(blank_lines(page.lines, page.first_line))
                 yield page
             self._status.read_to_end()
 
@@ -298,6 +323,11 @@ def _is_scarce(remaining: int | None, wanted: int) -> bool:
 def _name(loaded: Loaded) -> RunName:
     config, limits = loaded.config, loaded.config.limits
     return RunName(config.job, config.name, config.endpoint, limits.rpm, limits.tpm)
+
+
+def _lines(ledger: Ledger) -> int:
+    """How many lines of the input have been read."""
+    return sum(chunk.lines for chunk in ledger.chunks.values())
 
 
 def _identity(source: Source, limit: int | None) -> str:

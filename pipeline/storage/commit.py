@@ -6,7 +6,7 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future as ThreadFuture
 from typing import NamedTuple
 
@@ -23,6 +23,10 @@ LINGER = 0.004
 _MOST = 256
 
 
+Committed = Callable[[int, Sequence[int]], None]
+"""Hears, in the writer's thread, how many bytes of the output are durable and which records ended without a result."""
+
+
 class _Waiting(NamedTuple):
     entry: Entry | Reserve
     future: asyncio.Future[None]
@@ -35,8 +39,10 @@ class Journal:
     fsync is never tried again, since the kernel may have dropped the pages it could not write.
     """
 
-    def __init__(self, ledger: Ledger, log: OutputLog, linger: float = LINGER) -> None:
-        self._writer = _Writer(ledger, log, linger, asyncio.get_running_loop())
+    def __init__(
+        self, ledger: Ledger, log: OutputLog, linger: float = LINGER, committed: Committed | None = None
+    ) -> None:
+        self._writer = _Writer(ledger, log, linger, asyncio.get_running_loop(), committed)
         self._name = ledger.name
         self._next_attempt = ledger.next_attempt
         self.ambiguous = dict(ledger.ambiguous)
@@ -110,8 +116,16 @@ def _retrieve(future: asyncio.Future[None]) -> None:
 class _Writer:
     """The thread. `submit` and `stop` belong to the event loop, the rest to the thread."""
 
-    def __init__(self, ledger: Ledger, log: OutputLog, linger: float, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        log: OutputLog,
+        linger: float,
+        loop: asyncio.AbstractEventLoop,
+        committed: Committed | None,
+    ) -> None:
         self._ledger, self._log, self._linger, self._loop = ledger, log, linger, loop
+        self._committed = committed
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._unfit: list[_Waiting] = []
         self._stopped: ThreadFuture[None] = ThreadFuture()
@@ -178,6 +192,8 @@ class _Writer:
         began = time.perf_counter()
         admitted = self._ledger.commit(entries, wanted, self._log)
         self.disk_seconds += time.perf_counter() - began
+        if self._committed is not None:
+            self._committed(self._ledger.out_off, _without_result(entries))
         self._unfit = intents[admitted:]
         self._wake(ended + intents[:admitted], None)
         if self._unfit and not self._ledger.inflight:
@@ -213,6 +229,10 @@ class _Writer:
     def _wake(self, group: list[_Waiting], error: PipelineError | None) -> None:
         if group:
             self._loop.call_soon_threadsafe(_resolve, [waiting.future for waiting in group], error)
+
+
+def _without_result(entries: Sequence[Entry]) -> list[int]:
+    return [letter.line for entry in entries if isinstance(entry, Settle | Bury) for letter in entry.dead]
 
 
 def _resolve(futures: list[asyncio.Future[None]], error: PipelineError | None) -> None:
