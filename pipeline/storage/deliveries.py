@@ -46,7 +46,7 @@ def _started(sequence: Sequence, ledger: Ledger, descriptor: int, stop: Stop) ->
     appended = appended_to(descriptor, Appended(*orjson.loads(earlier)) if earlier else None)
     if appended is not None:
         with ledger.transaction():
-            ledger.set_meta(stdout=orjson.dumps(appended).decode())
+            ledger.set_meta(stdout=orjson.dumps(tuple(appended)).decode())
     delivery = Delivery(sequence, Outlet(descriptor, appended), ledger.out_off, stop)
     delivery.start()
     return delivery
