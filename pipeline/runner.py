@@ -30,6 +30,7 @@ from pipeline.events import Notice, Observers
 from pipeline.middleware.backpressure import Backpressure
 from pipeline.middleware.circuit import Circuit
 from pipeline.middleware.drain import Drain
+from pipeline.middleware.exchanges import Exchanges
 from pipeline.middleware.reservation import Reservation
 from pipeline.middleware.retry import Retry
 from pipeline.middleware.throttle import Throttle
@@ -55,6 +56,7 @@ from pipeline.storage.shared_limits import SharedLimits
 from pipeline.storage.source import Source
 from pipeline.storage.state import Lock, Places, make_private
 from pipeline.types import BadLine, Record
+from pipeline.watching import Watch
 
 _SHOWN_BAD = 20
 _PROOF = 2.0
@@ -92,6 +94,7 @@ class Run:
         self._tally = Tally(self._clock.monotonic)
         self.observers = Observers([self._tally])
         self._status = Status(_name(loaded), places_of(loaded), self._tally, self._clock, loaded.environ)
+        self._watch = Watch(loaded, self._status, self.observers)
         self._engine: Engine | None = None
         self._delivery: Delivery | None = None
         self._stopped: JobStopped | None = None
@@ -99,13 +102,14 @@ class Run:
     async def execute(self) -> Summary:
         """Run to the end, or to what stops it, and say how it went. JobStopped is in the summary, not raised."""
         self._status.begin()
+        self._watch.begin()
         stopped: JobStopped | None = None
         with ExitStack() as stack:
             try:
                 await self._run(stack)
             except JobStopped as error:
                 stopped = error
-            return await self._status.end(stopped)
+            return await self._watch.end(await self._status.end(stopped))
 
     def interrupt(self, number: int) -> None:
         """Stop for a signal: the first time what is on the wire may come back, the second time it may not."""
@@ -265,6 +269,8 @@ class Run:
         clock, observers, config = self._clock, self.observers, self._loaded.config
         backend: Backend = Validation(http, parts.job, observers, parts.endpoint.redact)
         backend = Trace(backend, clock, observers)
+        if self._watch.exchanges:
+            backend = Exchanges(backend, clock, self._watch.exchanges)
         budget = ledger.budget
         backend = Reservation(
             backend,

@@ -105,6 +105,8 @@ class Response(NamedTuple):
     service_tier: str | None = None
     attempt: str = ""
     cost_nusd: int = 0
+    received: int = 0
+    """Bytes of the body, which is let go of once it has been read."""
 
 
 class Result(NamedTuple):

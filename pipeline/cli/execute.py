@@ -17,7 +17,7 @@ from pipeline.cli.streams import STDOUT, say, wants_stdout
 from pipeline.cli.summary import headline, nothing_to_do, summary_block, summary_line, was_refused
 from pipeline.earlier import CARRY_ON, Earlier
 from pipeline.errors import ReaderGone
-from pipeline.observers.log import Log
+from pipeline.observers.log import Log, summary_json
 from pipeline.observers.progress import Trouble
 from pipeline.secret import redact_patterns
 from pipeline.types import Json
@@ -86,7 +86,7 @@ async def _show(run: Run, display: Display, trouble: Trouble) -> None:
 def last_words(summary: Json, commands: Mapping[str, str], shown: Shown, *, block: bool) -> list[str]:
     """Return how it ended: a block for people, else one line; nothing where nothing was done or nobody asked."""
     if shown.style == "json":
-        return [json.dumps({"time": summary["ended_at"], "level": "info", "event": "summary", **summary})]
+        return [summary_json(summary)]
     if summary["exit_code"] == ReaderGone.exit_code:
         return []  # it had enough, as `head` does: no tool says more about that than its exit code
     if was_refused(summary):

@@ -67,6 +67,7 @@ class Validation:
         model, tier = body.get("model"), body.get("service_tier")
         return response._replace(
             body=b"",
+            received=len(response.body),
             headers=self._shown(response),
             answers=answers,
             usage=usage,

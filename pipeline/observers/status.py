@@ -134,6 +134,10 @@ class Status:
             paused="paused by the endpoint" if flow is not None and flow.paused else None,
         )
 
+    def summary(self) -> Summary:
+        """How the run stands now, as it is published."""
+        return self._summary("running", None, None)
+
     async def tick(self, observers: Observer) -> None:
         """Write `status.json` each second and warn once of the soft budget, until cancelled."""
         while True:
@@ -144,7 +148,7 @@ class Status:
                 continue
             if self._ledger.budget.crossed_soft():
                 observers.see(Notice("warning", "the soft budget is reached"))
-            content = self._json(self._summary("running", None, None))
+            content = self._json(self.summary())
             try:
                 await asyncio.to_thread(replace_durably, self._places.status, content)
             except StorageFailed as error:
