@@ -135,6 +135,10 @@ class Run:
         """How the run stands now."""
         return self._status.snapshot()
 
+    def log_progress(self) -> None:
+        """Write how the run stands to its log file, where it has one."""
+        self._watch.log_progress()
+
     async def _run(self, stack: ExitStack) -> None:
         """Refuse what can be refused before anything is written, then hold the lock for the rest."""
         config = self._loaded.config

@@ -45,6 +45,7 @@ class Watch:
 
     Attributes:
         exchanges: What wants to know everything about every attempt; empty where nothing does.
+        log_progress: Writes how the run stands to the log file, where there is one.
     """
 
     def __init__(self, loaded: Loaded, status: Status, observers: Observers) -> None:
@@ -53,6 +54,7 @@ class Watch:
         self._places: dict[str, Background[Any]] = {}
         self._periodic: list[asyncio.Task[None]] = []
         self._last: list[Callable[[Summary], None]] = []
+        self.log_progress: Callable[[], None] = _nothing
 
     def begin(self) -> None:
         """Begin to watch, as the config asks for it."""
@@ -94,6 +96,7 @@ class Watch:
         log.say("info", "started", _about(self._loaded))
         self._observers.add(log)
         self._observers.add(trouble)
+        self.log_progress = progress
         self._periodic.append(asyncio.create_task(_repeat(_PROGRESS, progress)))
         in_text = partial(_say_summary, log)
         self._last.append((lambda ended: lines.put(summary_json(ended.as_dict(), source))) if as_json else in_text)
@@ -138,6 +141,10 @@ class Watch:
 
         place = self._places[items] = Background(items, write, complain, close)
         return place
+
+
+def _nothing() -> None:
+    """There is no log file."""
 
 
 async def _repeat(seconds: float, act: Callable[[], None]) -> None:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.cli.confirm import confirm
@@ -66,7 +67,7 @@ async def watched(execution: Execution) -> Json:
     showing = asyncio.create_task(_show(run, display, trouble))
     last: list[str] = []
     try:
-        with signals_to(run, _silent if shown.quiet else display.say):
+        with signals_to(run, _silent if shown.quiet else display.say, partial(_tell, run, display, trouble)):
             summary: Json = (await run.execute()).as_dict()
         if display.lost:
             summary["notices"] = [*summary["notices"], f"{display.lost} lines of the log could not be written"]
@@ -75,6 +76,12 @@ async def watched(execution: Execution) -> Json:
     finally:
         showing.cancel()
         display.close(*last)
+
+
+def _tell(run: Run, display: Display, trouble: Trouble) -> None:
+    """Say how the run stands, on stderr and in its log."""
+    display.tell(trouble.noted(run.snapshot()))
+    run.log_progress()
 
 
 async def _show(run: Run, display: Display, trouble: Trouble) -> None:
