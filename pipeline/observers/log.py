@@ -27,6 +27,7 @@ Field = str | int | float | None
 Level = Literal["trace", "debug", "info", "warning", "error"]
 
 _LEVELS: tuple[Level, ...] = ("trace", "debug", "info", "warning", "error")
+_INFO = _LEVELS.index("info")
 _LONGEST = 1000
 """Characters of one value: a server may send an error message of any length."""
 
@@ -69,6 +70,8 @@ class Log:
         self._source = source
 
     def see(self, event: Event) -> None:
+        if self._least >= _INFO and type(event) is not Notice:
+            return  # by far the most events, looked at no further
         entry = describe(event)
         if entry is not None:
             self.say(*entry)

@@ -31,6 +31,7 @@ _WAITS = (0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0)
 _OUTCOMES = ("ok", "throttled", "unreachable", "transient", "ambiguous", "malformed", "rejected", "stopped")
 _MOST_CODES = 30
 """Codes come from the provider: beyond so many different ones they count as `other`."""
+_LONGEST_CODE = 64
 _OTHER = "other"
 
 
@@ -64,7 +65,7 @@ class Metrics:
             return
         outcome = event.error.lower()
         self._outcomes[outcome if outcome in self._outcomes else "stopped"] += 1
-        code = event.code or _OTHER
+        code = (event.code or _OTHER)[:_LONGEST_CODE]
         self._codes[code if code in self._codes or len(self._codes) < _MOST_CODES else _OTHER] += 1
 
     def _counted(self, summary: Summary) -> Iterator[Family]:
