@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.config import Loaded
+from pipeline.errors import Locked
 from pipeline.events import Exchange, Notice, Observers
 from pipeline.observers.background import Background
 from pipeline.observers.joblog import HEADER, JobLog
@@ -77,7 +78,9 @@ class Watch:
         for tell in self._last:
             tell(summary)
         await asyncio.gather(*(asyncio.to_thread(place.end) for place in self._places.values()))
-        lost = [f"{place.lost} {items} were lost" for items, place in self._places.items() if place.lost]
+        lost = [
+            f"{place.lost} {items} were lost{_reason(place)}" for items, place in self._places.items() if place.lost
+        ]
         return replace(summary, notices=(*summary.notices, *lost)) if lost else summary
 
     def _log(self, path: Path) -> None:
@@ -108,9 +111,11 @@ class Watch:
         texts = self._place("versions of the metrics", MetricsFile(path).write)
 
         def tell(summary: Summary) -> None:
-            texts.put(metrics.text(summary, self._status.snapshot()))
+            # While another run has the lock, the file is that one's.
+            waiting = summary.exit_code is None and not self._status.holds_lock
+            if not waiting and summary.exit_code != Locked.exit_code:
+                texts.put(metrics.text(summary, self._status.snapshot()))
 
-        tell(self._status.summary())
         self._observers.add(metrics)
         self._periodic.append(asyncio.create_task(_repeat(config.metrics.every, lambda: tell(self._status.summary()))))
         self._last.append(tell)
@@ -134,13 +139,22 @@ class Watch:
         """Open a place for `items`, which is written to by `write`."""
         loop = asyncio.get_running_loop()
 
-        def complain(error: OSError) -> None:
-            notice = Notice("warning", f"{items} cannot be written: {error.strerror or error}")
+        def complain(error: Exception) -> None:
+            notice = Notice("warning", f"{items} cannot be written: {_words(error)}")
             with contextlib.suppress(RuntimeError):  # the loop has ended, and with it all who could hear it
                 loop.call_soon_threadsafe(self._observers.see, notice)
 
         place = self._places[items] = Background(items, write, complain, close)
         return place
+
+
+def _words(error: Exception) -> str:
+    """An error's own text may hold anything; the system's words for a failed call do not."""
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
+
+
+def _reason(place: Background[Any]) -> str:
+    return f": {_words(place.failure)}" if place.failure is not None else ""
 
 
 def _nothing() -> None:

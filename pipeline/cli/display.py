@@ -36,6 +36,8 @@ class Shown:
     period: float = 30.0
     """Seconds between two lines of progress, where there is no bar."""
     style: Literal["text", "json"] = "text"
+    streams: bool = False
+    """The results go to stdout."""
 
     @property
     def least(self) -> Level:
@@ -44,8 +46,9 @@ class Shown:
 
     @property
     def bar(self) -> bool:
-        """Whether there is a bar."""
-        return self.style == "text" and not self.quiet and on_terminal()
+        """Whether there is a bar. Results on a terminal would be written over it."""
+        mixed = self.streams and sys.stdout is not None and sys.stdout.isatty()
+        return self.style == "text" and not self.quiet and not mixed and on_terminal()
 
 
 class Display:

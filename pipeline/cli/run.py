@@ -100,4 +100,5 @@ def _shown(values: dict[str, Json], loaded: Loaded) -> Shown:
         as_json=values["as_json"],
         period=values["stats"],
         style="json" if loaded.config.log.format == "json" else "text",
+        streams=loaded.config.output.path == "-",
     )

@@ -43,8 +43,9 @@ def status(config: Path, watch: bool, as_json: bool, **values: Json) -> int:
     places = places_of(load_config(config, given))
     commands = {name: again(name, config, given) for name in ("run", "retry")}
     if as_json:
-        for seen in _watch(places) if watch else [look(places)]:
-            say(_json(seen), err=False)
+        with unbroken(sys.stdout):
+            for seen in _watch(places) if watch else [look(places)]:
+                click.echo(_json(seen))
     else:
         last = _shown(_watch(places)) if watch else look(places)
         say(_text(last, places, commands), err=False)

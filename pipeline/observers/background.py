@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 _T = TypeVar("_T")
@@ -21,25 +22,27 @@ class Background(Generic[_T]):
 
     Args:
         name: Of the thread.
-        write: Takes a group; it may be slow, and may raise OSError: then the group is lost.
+        write: Takes a group; it may be slow, and may raise: then the group is lost.
         complain: Hears once, in the thread, of the first group that was lost, and why.
         close: Called in the thread after the last group.
 
     Attributes:
         lost: How many items were dropped or lost.
+        failure: Why the first group was lost.
     """
 
     def __init__(
         self,
         name: str,
         write: Callable[[Sequence[_T]], None],
-        complain: Callable[[OSError], None],
+        complain: Callable[[Exception], None],
         close: Callable[[], None] = lambda: None,
     ) -> None:
         self.lost = 0
         self._write = write
         self._close = close
-        self._complain: Callable[[OSError], None] | None = complain
+        self._complain = complain
+        self.failure: Exception | None = None
         self._waiting: deque[_T] = deque()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -62,16 +65,18 @@ class Background(Generic[_T]):
         while not self._ended.wait(_PERIOD):
             self._hand_over()
         self._hand_over()
-        self._close()
+        self._attempt(self._close, 0)
 
     def _hand_over(self) -> None:
         group = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        if not group:
-            return
+        if group:
+            self._attempt(partial(self._write, group), len(group))
+
+    def _attempt(self, act: Callable[[], None], items: int) -> None:
         try:
-            self._write(group)
-        except OSError as error:
-            self.lost += len(group)
-            complain, self._complain = self._complain, None
-            if complain is not None:
-                complain(error)
+            act()
+        except Exception as error:  # noqa: BLE001 - the thread's boundary: counted and told, and the run goes on
+            self.lost += items
+            if self.failure is None:
+                self.failure = error
+                self._complain(error)

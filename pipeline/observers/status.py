@@ -69,6 +69,10 @@ class Status:
         """The state directory is ours: it may be written to."""
         self._locked = True
 
+    @property
+    def holds_lock(self) -> bool:
+        return self._locked
+
     def opened(self, ledger: Ledger, prices: RequestPrices) -> None:
         self._ledger, self._prices = ledger, prices
         self._at_end = ledger.meta["phase"] == "complete"

@@ -6,6 +6,7 @@ directory keeps anything of it.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import struct
@@ -15,6 +16,7 @@ from pathlib import Path
 from pipeline.errors import StateMismatch
 
 _ENTRY = struct.Struct("<Q")
+_UNSUPPORTED = (errno.EINVAL, errno.EOPNOTSUPP)
 _GROWTH = 1 << 20
 _NEAR = 1 << 15
 """Bytes that are read at once: a batch's answers lie together."""
@@ -36,7 +38,7 @@ class Offsets:
         self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - lives as long as this object
         self._size = max(1, lines) * _ENTRY.size
         self._touched = 0
-        os.posix_fallocate(self._file.fileno(), 0, self._size)
+        _make_room(self._file.fileno(), 0, self._size)
         self._mapped = mmap.mmap(self._file.fileno(), self._size)
 
     def __getitem__(self, line: int) -> int:
@@ -58,9 +60,8 @@ class Offsets:
         self._file.close()
 
     def _grow(self, needed: int) -> None:
-        """Make room on the disk first: a mapped page for which there is none would kill the process."""
         size = -(-needed // _GROWTH) * _GROWTH
-        os.posix_fallocate(self._file.fileno(), self._size, size - self._size)
+        _make_room(self._file.fileno(), self._size, size - self._size)
         self._mapped.resize(size)
         self._size = size
 
@@ -69,6 +70,16 @@ class Offsets:
         self._touched += 1
         if self._touched % _PAGES_BACK_EVERY == 0:
             self._mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _make_room(descriptor: int, start: int, size: int) -> None:
+    """Have the disk set room aside: a mapped page for which there is none would kill the process."""
+    try:
+        os.posix_fallocate(descriptor, start, size)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        os.ftruncate(descriptor, start + size)
 
 
 class Near:

@@ -16,6 +16,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.storage.state import Lock
 from tests.acceptance.command import Ended, pipeline, start, write_config, write_records
 from tests.judge import Judge
 from tests.storage.outputs import sealed
@@ -195,4 +196,15 @@ def test_places_that_fail_cost_lines_and_nothing_else(bench: Bench) -> None:
     assert (bench.home / "m.prom").read_text() == "mine"
     assert "lines of the log cannot be written: No space left on device" in notices
     assert any(notice.endswith(" lines of the joblog were lost") for notice in notices)
-    assert "versions of the metrics cannot be written: it holds something other than metrics of pipeline" in notices
+    assert "1 versions of the metrics were lost: it holds something other than metrics of pipeline" in notices
+
+
+def test_a_run_that_finds_another_one_leaves_the_metrics_to_it(bench: Bench) -> None:
+    bench.run("--metrics-file", "m.prom")
+    before = (bench.home / "m.prom").read_bytes()
+    lock = Lock.take(bench.home / "out.jsonl.state" / "lock")
+    refused = bench.run("--metrics-file", "m.prom")
+    lock.release()
+
+    assert refused.code == 75
+    assert (bench.home / "m.prom").read_bytes() == before

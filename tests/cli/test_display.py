@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
@@ -63,6 +64,18 @@ def test_a_stuck_screen_holds_up_neither_the_run_nor_its_end(monkeypatch: pytest
 
     assert screen.seen == []
     screen.free.set()
+
+
+@pytest.mark.parametrize(
+    ("streams", "terminal", "bar"), [(True, True, False), (True, False, True), (False, True, True)]
+)
+def test_results_on_a_terminal_take_the_place_of_the_bar(
+    streams: bool, terminal: bool, bar: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(display, "on_terminal", lambda: True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+
+    assert Shown(streams=streams).bar is bar
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import orjson
+import pytest
 
 from pipeline.cli.status import look, snapshot_of
 from pipeline.storage.state import Lock, Places, make_private
@@ -114,16 +115,20 @@ async def test_elsewhere_than_on_a_terminal_a_watch_is_lines_and_the_summary(slo
     assert "\x1b" not in watched.out
 
 
-async def test_a_reader_that_goes_away_ends_a_watch_quietly(slow: Bench) -> None:
-    run = await slow.run_until_served(*RUN)
-    script = f"{' '.join(COMMAND)} status c.yaml --watch | head -1; echo ${{PIPESTATUS[0]}}"
+@pytest.mark.parametrize("flags", ["", "--json"])
+async def test_a_reader_that_goes_away_ends_a_watch_quietly(slow: Bench, flags: str) -> None:
+    run = await slow.run_until_served("run", "c.yaml", "--limit", "40")
+    script = f"{' '.join(COMMAND)} status c.yaml --watch {flags} | head -1; echo ${{PIPESTATUS[0]}}"
     env = environment(slow.folder, SIMULATOR_BASE_URL=slow.simulator.url)
     shell = await asyncio.create_subprocess_exec(
         "bash", "-c", script, cwd=slow.folder, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     done = await ended(shell)
+    still = run.returncode is None
+    run.terminate()
     await ended(run)
 
+    assert still, "the watch was over before the run"
     assert done.out.endswith("\n0\n")
     assert done.err == ""
 

@@ -44,7 +44,7 @@ def test_a_place_that_takes_nothing_holds_nothing_up_in_bounded_memory(monkeypat
 
 def test_a_full_disk_loses_lines_says_so_once_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "_PERIOD", 0.001)
-    said: list[str | None] = []
+    said: list[str] = []
     seen: list[int] = []
     told = threading.Event()
 
@@ -54,11 +54,32 @@ def test_a_full_disk_loses_lines_says_so_once_and_is_tried_again(monkeypatch: py
             raise OSError(errno.ENOSPC, "No space left on device")
         seen.extend(group)
 
-    place = Background[int]("test", write, lambda error: said.append(error.strerror))
+    place = Background[int]("test", write, lambda error: said.append(str(error)))
     for number in range(3):
         told.clear()
         place.put(number)
         told.wait(0.5 if number == 2 else 10)
     place.end()
 
-    assert (seen, place.lost, said) == ([2], 2, ["No space left on device"])
+    assert (seen, place.lost, said) == ([2], 2, ["[Errno 28] No space left on device"])
+
+
+def test_a_bug_loses_its_group_and_the_thread_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "_PERIOD", 0.001)
+    said: list[Exception] = []
+    seen: list[int] = []
+    wrote = threading.Event()
+
+    def write(group: Sequence[int]) -> None:
+        wrote.set()
+        if group[0] == 0:
+            raise ValueError(group)
+        seen.extend(group)
+
+    place = Background[int]("test", write, said.append)
+    place.put(0)
+    wrote.wait()
+    place.put(1)
+    place.end()
+
+    assert (seen, place.lost, [type(error) for error in said]) == ([1], 1, [ValueError])
