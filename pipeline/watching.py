@@ -78,9 +78,7 @@ class Watch:
         for tell in self._last:
             tell(summary)
         await asyncio.gather(*(asyncio.to_thread(place.end) for place in self._places.values()))
-        lost = [
-            f"{place.lost} {items} were lost{_reason(place)}" for items, place in self._places.items() if place.lost
-        ]
+        lost = [_loss(items, place) for items, place in self._places.items() if place.lost]
         return replace(summary, notices=(*summary.notices, *lost)) if lost else summary
 
     def _log(self, path: Path) -> None:
@@ -153,8 +151,8 @@ def _words(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or type(error).__name__
 
 
-def _reason(place: Background[Any]) -> str:
-    return f": {_words(place.failure)}" if place.failure is not None else ""
+def _loss(items: str, place: Background[Any]) -> str:
+    return f"{place.lost} {items} were lost" + (f": {_words(place.failure)}" if place.failure is not None else "")
 
 
 def _nothing() -> None:

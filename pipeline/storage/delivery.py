@@ -55,6 +55,8 @@ class Delivery:
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
     def start(self) -> None:
+        """Begin with what is committed already. Where that is much, a reader that leaves pays for nothing more."""
+        self._hold_back()
         self._thread.start()
 
     def committed(self, size: int, without_result: Iterable[int]) -> None:

@@ -23,7 +23,7 @@ from tests.storage.outputs import sealed
 
 Judges = Callable[..., Judge]
 RECORDS = 400
-PROMTOOL = shutil.which("promtool", path=f"{os.environ.get('PATH', '')}:{os.environ.get('PIPELINE_TEST_TOOLS', '')}")
+PROMTOOL = shutil.which("promtool")
 FIELDS = {
     "started": {"job", "endpoint", "model", "output"},
     "answered": {"seconds", "records"},

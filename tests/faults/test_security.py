@@ -275,8 +275,10 @@ def test_a_key_that_the_server_sends_back_is_nowhere(tmp_path: Path, name: str) 
             home = tmp_path / f"home-{number}"
             records = [chat_line(0, messages=[{"role": "user", "content": f"echo: {way}"}]) for way in batch]
             config = write_job(home, url, records)
-            ended = run(home, config, "-vv", "--log-format", "json", key=key)
+            watched = ("--log-file", "log", "--joblog", "joblog", "--metrics-file", "metrics.prom")
+            ended = run(home, config, "-vv", "--log-format", "json", *watched, key=key)
             assert ended.code == (3 if number == 0 else 6), ended.err
+            assert {"log", "joblog", "metrics.prom"} <= {path.name for path in home.iterdir()}
             found = places_of(FORMS, home, ended, but=["out.jsonl"])
             assert found == [], ended.err
             if number == 0:

@@ -94,6 +94,23 @@ async def test_there_is_no_room_while_the_reader_is_behind(tmp_path: Path, pipe:
     assert held == bench.delivery.held_back(), "it counts no more once there is room"
 
 
+async def test_there_is_no_room_before_what_earlier_runs_left_is_delivered(tmp_path: Path, pipe: Pipe) -> None:
+    many = 3 * MOST_BEHIND // len(LINE)
+    (tmp_path / "log").write_bytes(LINE * many)
+    present = len(LINE) * many
+    delivery = Delivery(AsTheyCome(tmp_path / "log"), Outlet(pipe.writer), present, lambda _: None)
+    delivery.start()
+    await asyncio.sleep(0)
+    before = delivery.room.is_set()
+    taken = await asyncio.to_thread(read, pipe.reader, present)
+    await until(delivery.room, open_=True)
+    await delivery.finish(many)
+    delivery.close()
+
+    assert not before
+    assert taken == LINE * many
+
+
 async def test_a_reader_that_goes_away_stops_the_run_even_where_nothing_is_to_be_written(
     tmp_path: Path, pipe: Pipe
 ) -> None:
