@@ -7,7 +7,6 @@ request, would cost more than all the rest of a request's way.
 
 from __future__ import annotations
 
-import asyncio
 from importlib.metadata import version
 from types import TracebackType
 from typing import Self
@@ -109,11 +108,10 @@ class HttpBackend:
         pool = self._pool
         if pool is None:
             raise RuntimeError("the HTTP backend is not open")
-        loop = asyncio.get_running_loop()
-        due = loop.time() + self._timeouts.total
-        connection = await pool.take()
+        due = pool.time() + self._timeouts.total
+        connection = pool.take() or await pool.connect()
         try:
-            answer = await connection.exchange(self._head(request, pool), request.body, due - loop.time())
+            answer = await connection.exchange(self._head(request, pool), request.body, due)
             if request.attempt and answer.headers.get(_REQUEST_ID, request.attempt) != request.attempt:
                 connection.close()
                 raise Ambiguous("the answer names another request than the one that was sent", code="wrong_request_id")
