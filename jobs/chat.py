@@ -79,8 +79,10 @@ class Chat:
         problems = [_problem(choice) for choice in choices]
         if problems[0] is not None and all(problems):
             return [problems[0]]
-        rest = {key: value for key, value in body.items() if key not in {"usage", "model"}}
-        return [{**rest, "choices": choices}]
+        answer = {**body, "choices": choices}
+        answer.pop("usage", None)
+        answer.pop("model", None)
+        return [answer]
 
     def fields(self, answer: Mapping[str, Json]) -> Mapping[str, Json]:
         choices = answer["choices"]

@@ -26,7 +26,7 @@ from pipeline.core.parse import parse_line
 from pipeline.earlier import CARRY_ON, Earlier
 from pipeline.engine import Engine, Work
 from pipeline.errors import BudgetReached, JobStopped, StateMismatch, UsageError
-from pipeline.events import Notice, Observers
+from pipeline.events import AttemptEnded, Notice, Observers
 from pipeline.middleware.circuit import Circuit
 from pipeline.middleware.drain import Drain
 from pipeline.middleware.reservation import Reservation
@@ -222,7 +222,7 @@ class Run:
             )
             self._engine = engine = Engine(work, backend, drain, journal, self._clock, self.observers)
             watchdog = Watchdog(config.timeout, lambda: len(drain.on_wire))
-            self.observers.add(watchdog)
+            self.observers.add(watchdog, AttemptEnded)
             beside = [asyncio.create_task(self._status.tick(self.observers)), asyncio.create_task(watchdog.turn())]
             beside.append(asyncio.create_task(throttle.keep_in_step()))
             deadline = self._deadline(engine)

@@ -231,7 +231,7 @@ class Status:
     def _usage_row(self, spend: Spend) -> UsageRow:
         run, usage, prices = self._run, spend.usage, self._prices
         at = datetime.fromisoformat(spend.day).replace(tzinfo=UTC)
-        priced = spend.cost > 0 or (prices is not None and prices.knows(spend.model, at))
+        priced = spend.cost > 0 or (prices is not None and prices.knows(spend.model, at.timestamp()))
         return UsageRow(
             run_no=0,  # the ledger adds up all runs of its output
             day=spend.day,
