@@ -6,8 +6,10 @@ from pathlib import Path
 import orjson
 import pytest
 
+import pipeline
 from pipeline.config import load
 from pipeline.notifying import audience, try_out
+from pipeline.simulator import Options, Simulator
 from tests.backends.wire import WireServer, answer
 from tests.channels.events import told
 from tests.channels.handlers import OK, writes
@@ -134,3 +136,26 @@ heartbeat: {{url: "http://127.0.0.1:{wire.port}/ping"}}
     }
     assert paths == [b"/hook", b"/ping"]
     assert (sent["event"], sent["text"]) == ("test", "run: a test; nothing has happened")
+
+
+async def test_the_library_tells_as_the_command_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n{"other": 1}\n')
+    async with (
+        Simulator(Options(engine="hashing")) as simulator,
+        WireServer(writes(OK)).running() as hook,
+        WireServer(writes(answer(b"", status="404 Not Found"))).running() as ping,
+    ):
+        more = f"""model: simulator-hashing-256
+text: "{{{{ text }}}}"
+notify: {{webhook: {{url: "http://127.0.0.1:{hook.port}/"}}}}
+heartbeat: {{url: "http://127.0.0.1:{ping.port}/"}}
+"""
+        environ = {"SIMULATOR_BASE_URL": simulator.url, "PIPELINE_STATE": str(tmp_path / "usage")}
+        summary = await pipeline.run(loaded(tmp_path, more, environ=environ))
+    (event,) = [orjson.loads(request.partition(b"\r\n\r\n")[2]) for request in hook.requests]
+
+    assert (summary.exit_code, event["event"], event["codes"]) == (3, "dead_letters", {"template": 1})
+    assert event["text"].startswith("run: finished: 1 of 2 records have a result, 1 failed; cost: ")
+    assert summary.notices == ("heartbeat (127.0.0.1): not delivered: it answered 404 Not Found",)
+    assert [request.split(b" ")[1] for request in ping.requests] == [b"/start", b"/3"]

@@ -18,15 +18,19 @@ _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A
 _ADDRESSES_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 
 
-def _here(value: str, info: ValidationInfo) -> str:
+def _reference(value: str, info: ValidationInfo) -> str:
     """A reference with `{here}` filled in."""
     context: Mapping[str, str] = info.context or {}
-    return value.replace("{here}", context["here"]) if "here" in context else value
+    return check_reference(value).replace("{here}", context.get("here", "{here}"))
+
+
+def _user(value: str, info: ValidationInfo) -> str:
+    return _reference(value, info) if is_reference(value) else value
 
 
 def _url(value: str, info: ValidationInfo) -> str:
     if is_reference(value):
-        return _here(check_reference(value), info)
+        return _reference(value, info)
     if "?" in value:
         raise ValueError("has a query, which may be a secret: name the URL, as env:NAME or file:PATH")
     return check_url(value, "https://example.com/hook")
@@ -48,7 +52,7 @@ def _as_list(value: object) -> object:
 
 
 Url = Annotated[str, AfterValidator(_url)]
-Reference = Annotated[str, AfterValidator(check_reference), AfterValidator(_here)]
+Reference = Annotated[str, AfterValidator(_reference)]
 Address = Annotated[str, AfterValidator(_address)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_as_list), Strict(False), WithJsonSchema(_ADDRESSES_SCHEMA)]
 Patience = Annotated[Seconds, Field(gt=0, le=300)]
@@ -78,7 +82,7 @@ class Email(Group):
     """The address that it is from."""
     server: Annotated[str, AfterValidator(_server)] | None = None
     """smtps://host:465 for TLS from the start, smtp://host:587 for STARTTLS; without TLS to this machine alone."""
-    user: FieldName | None = None
+    user: Annotated[FieldName, AfterValidator(_user)] | None = None
     """The user to log in as, or env:NAME or file:PATH."""
     password: Reference | None = None
     """env:NAME or file:PATH of the password."""

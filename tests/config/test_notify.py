@@ -53,6 +53,7 @@ def test_flags_and_variables_reach_every_key(tmp_path: Path) -> None:
         ("notify: {email: {to: ops@example.com}}", "notify.email: an e-mail needs to, sender and server"),
         (EMAIL % "user: me", "notify.email: a login needs user and password"),
         (EMAIL % "password: env:A", "notify.email: a login needs user and password"),
+        (EMAIL % "user: 'env:A B', password: env:A", "notify.email.user: must be env:NAME or file:PATH"),
         (EMAIL % "user: me, password: hunter2", "notify.email.password: must be env:NAME or file:PATH"),
         (EMAIL.replace("ops@example.com", "'Ops <o@x.org>'") % "", "notify.email.to.0: must be an e-mail address"),
         (EMAIL.replace("ops@example.com", '"o@x.org\\r\\nBcc: e@x.org"') % "", "notify.email.to.0: must be an e-mail"),
@@ -115,6 +116,13 @@ heartbeat: {{url: "file:{{here}}/ping"}}
     assert shown["notify.webhook.secret"] == '"env:HOOK_SECRET"'
     assert shown["heartbeat.url"] == f'"file:{tmp_path}/ping"'
     assert CANARY not in repr(run) + str(shown)
+
+
+def test_references_know_the_folder_of_the_config(tmp_path: Path) -> None:
+    more = EMAIL % "user: 'file:{here}/user', password: 'file:{here}/word'"
+    email = loaded(tmp_path, more).config.notify.email
+
+    assert (email.user, email.password) == (f"file:{tmp_path}/user", f"file:{tmp_path}/word")
 
 
 def test_the_variables_of_all_secrets_are_known(tmp_path: Path) -> None:
