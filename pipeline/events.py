@@ -33,6 +33,14 @@ class RecordsSettled(NamedTuple):
     failed: int
 
 
+class RunStarted(NamedTuple):
+    """The run holds the lock of its output and begins."""
+
+
+class SoftBudgetReached(NamedTuple):
+    """What was spent has reached the soft budget. The run goes on."""
+
+
 class Paused(NamedTuple):
     """The endpoint is paused: a 429 with a hint, or an open circuit."""
 
@@ -48,8 +56,10 @@ class Notice(NamedTuple):
     message: str
 
 
-Event = AttemptSent | AttemptEnded | RecordsSettled | Paused | Notice
-_KINDS: tuple[type[Event], ...] = (AttemptSent, AttemptEnded, RecordsSettled, Paused, Notice)
+Event = AttemptSent | AttemptEnded | RecordsSettled | RunStarted | SoftBudgetReached | Paused | Notice
+_KINDS: tuple[type[Event], ...] = (
+    AttemptSent, AttemptEnded, RecordsSettled, RunStarted, SoftBudgetReached, Paused, Notice,
+)  # fmt: skip
 
 
 class Observer(Protocol):
