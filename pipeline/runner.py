@@ -186,7 +186,7 @@ class Run:
         try:
             complete = await self._send(parts, source, ledger, journal)
         finally:
-            await journal.close(self._status.day())
+            await journal.close()
             if journal.failure is not None:
                 raise journal.failure
             with ledger.transaction():

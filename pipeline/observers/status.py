@@ -103,9 +103,6 @@ class Status:
         sources = self._prices.sources if self._prices is not None else set()
         return ", ".join(sorted({source for source in earlier.split(", ") if source} | sources))
 
-    def day(self) -> str:
-        return datetime.fromtimestamp(self._clock.now(), UTC).date().isoformat()
-
     def snapshot(self) -> Snapshot:
         """How the run stands now; cheap."""
         ledger, tally = self._ledger, self._tally
@@ -230,16 +227,17 @@ class Status:
 
     def _usage_row(self, spend: Spend) -> UsageRow:
         run, usage, prices = self._run, spend.usage, self._prices
-        at = datetime.fromisoformat(spend.day).replace(tzinfo=UTC)
-        priced = spend.cost > 0 or (prices is not None and prices.knows(spend.model, at))
+        key = spend.key
+        at = datetime.fromisoformat(key.day).replace(tzinfo=UTC)
+        priced = spend.cost > 0 or (prices is not None and prices.knows(key.model, at))
         return UsageRow(
-            run_no=0,  # the ledger adds up all runs of its output
-            day=spend.day,
-            model=spend.model,
+            run_no=key.run,
+            day=key.day,
+            model=key.model,
             endpoint=run.endpoint,
             job=run.job,
             name=run.name,
-            kind=spend.kind,
+            kind=key.kind,
             requests=spend.requests,
             input=usage.input,
             cached=usage.cached,
