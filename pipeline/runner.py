@@ -36,7 +36,8 @@ from pipeline.middleware.trace import Trace
 from pipeline.middleware.validation import Validation
 from pipeline.observers.pacing import Plan
 from pipeline.observers.snapshot import Snapshot
-from pipeline.observers.status import RunName, Status
+from pipeline.observers.spending import RunName
+from pipeline.observers.status import Status
 from pipeline.observers.summary import Summary
 from pipeline.observers.tally import Tally
 from pipeline.observers.watchdog import Watchdog
@@ -224,6 +225,7 @@ class Run:
             watchdog = Watchdog(config.timeout, lambda: len(drain.on_wire))
             self.observers.add(watchdog)
             beside = [asyncio.create_task(self._status.tick(self.observers)), asyncio.create_task(watchdog.turn())]
+            beside.append(asyncio.create_task(self._status.share(self.observers)))
             beside.append(asyncio.create_task(throttle.keep_in_step()))
             deadline = self._deadline(engine)
             if self._interrupted is not None:
@@ -297,7 +299,16 @@ def _is_scarce(remaining: int | None, wanted: int) -> bool:
 
 def _name(loaded: Loaded) -> RunName:
     config, limits = loaded.config, loaded.config.limits
-    return RunName(config.job, config.name, config.endpoint, limits.rpm, limits.tpm)
+    return RunName(
+        config=str(loaded.path.absolute()),
+        job=config.job,
+        name=config.name,
+        endpoint=config.endpoint,
+        model=config.model or "",
+        tags=tuple(f"{key}={value}" for key, value in sorted(config.tags.items())),
+        rpm=limits.rpm,
+        tpm=limits.tpm,
+    )
 
 
 def _identity(source: Source, limit: int | None) -> str:

@@ -75,6 +75,7 @@ class Ledger:
         self._changed_rollup: set[_Key] = set()
         self._uncommitted = threading.Lock()
         """Held while the rollup has what is not durable yet: other threads read it between two transactions."""
+        self._is_durable = True
         self.run_no = 0
 
     @classmethod
@@ -135,9 +136,11 @@ class Ledger:
         """One durable transaction, with the progress row and everything changed in memory written at its end."""
         with self._uncommitted, named_errors(self.path):
             self._db.execute("BEGIN IMMEDIATE")
+            self._is_durable = False
             yield self._db
             self._write_changes()
             self._db.execute("COMMIT")
+            self._is_durable = True
         self._witness.note(self.next_attempt)
 
     def set_meta(self, **values: Json) -> None:
@@ -240,10 +243,10 @@ class Ledger:
             for key, row in list(self._rollup.items())
         ]
 
-    def committed_spends(self) -> list[Spend]:
-        """The rollup as it is on disk; for any thread but the one that owns the ledger."""
+    def committed_spends(self) -> list[Spend] | None:
+        """The rollup as it is on disk, for other threads; None where the disk refused the last transaction."""
         with self._uncommitted:
-            return self.spends
+            return self.spends if self._is_durable else None
 
     def check(self) -> None:
         """Check the invariants that the ledger alone can see.

@@ -90,7 +90,7 @@ def test_the_model_that_was_asked_for_is_kept_beside_the_one_that_answered(tmp_p
 def test_spend_that_is_not_durable_yet_is_not_shown_to_other_threads(tmp_path: Path) -> None:
     ledger, log, _ = open_both(places_in(tmp_path))
     seen: list[int] = []
-    reader = threading.Thread(target=lambda: seen.append(sum(spend.cost for spend in ledger.committed_spends())))
+    reader = threading.Thread(target=lambda: seen.append(sum(spend.cost for spend in ledger.committed_spends() or ())))
     with ledger.transaction():
         ledger.book("m", DAY, "ok", Usage(), 60, requests=1)
         reader.start()
