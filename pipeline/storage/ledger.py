@@ -15,24 +15,23 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 
 import orjson
 
 from pipeline.core.budget import Budget
+from pipeline.core.days import day_of, month_of
 from pipeline.errors import BudgetReached, StateMismatch, StorageFailed
 from pipeline.storage.bitmap import Bitmap
+from pipeline.storage.commitments import Commitments, Used
 from pipeline.storage.entries import Bury, Entry, Inflight, Kind, Read, Release, Reserve, Settle, Spend
 from pipeline.storage.ledger_file import check_file, connect, create_file, named_errors, refused_by_the_disk
 from pipeline.storage.lines import CHUNK_LINES, Chunk
 from pipeline.storage.results import OutputLog
-from pipeline.storage.rollup import Rollup
+from pipeline.storage.rollup import ModelMonth, Rollup
 from pipeline.storage.witness import Witness, witness_path
 from pipeline.types import DeadLetter, Json, Usage
 
-_DAY = 86_400
 _PHASES = ("running", "finishing", "complete", "rewriting")
 
 
@@ -45,6 +44,7 @@ class Ledger:
         inflight: Attempts that may be on the wire.
         ambiguous: How often a record was sent with an unknown outcome because of the network, where at least once.
         run_no: The number of this run, from 1; 0 before `begin_run`.
+        commitments: The monthly caps that are kept together with other runs; None where there are none.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
@@ -72,6 +72,7 @@ class Ledger:
         """Held while the rollup has what is not durable yet: other threads read it between two transactions."""
         self._is_durable = True
         self.run_no = 0
+        self.commitments: Commitments | None = None
 
     @classmethod
     def create(cls, path: Path, name: str, meta: dict[str, Json]) -> Ledger:
@@ -109,16 +110,20 @@ class Ledger:
         Raises:
             StorageFailed: The disk refused.
         """
+        if not ended and not self._fitting(intents[:1]):
+            return 0
         lines = [result.content for entry in ended if type(entry) is Settle for result in entry.results]
         if lines:
             log.append(lines)
             self.out_off, self.tail = log.offset, log.fingerprint
         with self.transaction():
             self._end(ended)
-            return self._admit(intents)
+            return self._admit(intents[: self._fitting(intents)])
 
-    def budget_reached(self) -> BudgetReached:
-        """Why no further intent fits."""
+    def refusal(self, intent: Reserve) -> BudgetReached | None:
+        """Why an intent that was not admitted never fits, nothing being in flight here; None where it does or may."""
+        if self.budget.fits(intent.amount):
+            return None if self.commitments is None else self.commitments.reached()
         budget = self.budget
         return BudgetReached(
             f"the next request does not fit into the budget: ${budget.spent / 1e9:.6f} spent and "
@@ -185,6 +190,15 @@ class Ledger:
             self.ambiguous.pop(line, None)
         self.failed -= len(lines)
         return len(lines)
+
+    def needs(self) -> dict[ModelMonth, Used]:
+        """What is spent, or may be, and what is reserved, by month and model that was asked for."""
+        needs = {key: Used(spent) for key, spent in self._rollup.by_month(self.run_no).items()}
+        for row in self.inflight.values():
+            key = (row.day[:7], row.model)
+            spent, reserved = needs.get(key, Used())
+            needs[key] = Used(spent, reserved + row.reserve)
+        return needs
 
     def forget(self, first: int, last: int) -> None:
         """Take back what became of the lines from `first` to `last`; only within a transaction. Money stays."""
@@ -283,21 +297,30 @@ class Ledger:
                 (orjson.dumps(closed).decode(),),
             )
 
-    def _admit(self, intents: Sequence[Reserve]) -> int:
-        admitted = 0
+    def _fitting(self, intents: Sequence[Reserve]) -> int:
+        """How many of the intents fit into the budget and under the monthly caps, in order."""
+        total = count = 0
         for intent in intents:
-            if not self.budget.fits(intent.amount):
+            total += intent.amount
+            if not self.budget.fits(total):
                 break
+            count += 1
+        if self.commitments is None or not count:
+            return count
+        wants = [((month_of(intent.at), intent.model), intent.amount) for intent in intents[:count]]
+        return self.commitments.admit(self.needs(), wants)
+
+    def _admit(self, intents: Sequence[Reserve]) -> int:
+        for intent in intents:
             self.budget.reserve(intent.amount)
             self.inflight[intent.attempt] = Inflight(intent.lines, intent.amount, intent.model, day_of(intent.at))
             self.next_attempt = max(self.next_attempt, intent.attempt + 1)
-            admitted += 1
-        if admitted:
+        if intents:
             self._db.execute(
                 "INSERT INTO inflight SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?)",
-                (orjson.dumps([tuple(intent) for intent in intents[:admitted]]).decode(),),
+                (orjson.dumps([tuple(intent) for intent in intents]).decode(),),
             )
-        return admitted
+        return len(intents)
 
     def _settle(self, entry: Settle) -> None:
         row = self.inflight.pop(entry.attempt)
@@ -355,16 +378,6 @@ class Ledger:
             "UPDATE progress SET out_off = ?, tail = ?, spent = ?, unknown = ?, next_attempt = ?, ok = ?",
             (self.out_off, self.tail, self.budget.spent, self.budget.unknown, self.next_attempt, self.ok),
         )
-
-
-def day_of(at: float) -> str:
-    """Return the day (UTC) of a time in seconds since the epoch, as `2026-11-21`."""
-    return _day(int(at // _DAY))
-
-
-@lru_cache(maxsize=8)
-def _day(number: int) -> str:
-    return datetime.fromtimestamp(number * _DAY, UTC).date().isoformat()
 
 
 def _check_meta(meta: dict[str, Json]) -> None:
