@@ -39,6 +39,13 @@ class Paused(NamedTuple):
     reason: str
 
 
+class SoftBudgetReached(NamedTuple):
+    """What was spent, or may have been, has reached the soft budget; once for each output."""
+
+    spent_nusd: int
+    soft_nusd: int
+
+
 class Notice(NamedTuple):
     """Something the user should read once."""
 
@@ -47,7 +54,7 @@ class Notice(NamedTuple):
     message: str
 
 
-Event = AttemptSent | AttemptEnded | RecordsSettled | Paused | Notice
+Event = AttemptSent | AttemptEnded | RecordsSettled | Paused | SoftBudgetReached | Notice
 
 
 class Observer(Protocol):

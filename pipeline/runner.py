@@ -242,7 +242,7 @@ class Run:
                 most_failures=parts.most_failures,
             )
             self._engine = engine = Engine(work, backend, drain, journal, self._clock, self.observers)
-            watchdog = Watchdog(config.timeout, lambda: len(drain.on_wire))
+            watchdog = Watchdog(config.timeout, lambda: journal.in_flight)
             self.observers.add(watchdog)
             beside = [asyncio.create_task(self._status.tick(self.observers)), asyncio.create_task(watchdog.turn())]
             beside.append(asyncio.create_task(self._status.share(self.observers)))
@@ -253,7 +253,7 @@ class Run:
             try:
                 return await engine.run(config.drain)
             finally:
-                self._status.sent()
+                self._status.sent(self.observers)
                 for task in beside:
                     task.cancel()
                 shared.close()

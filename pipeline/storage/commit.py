@@ -13,11 +13,11 @@ from typing import NamedTuple
 from pipeline.core.identity import attempt_name, attempt_number
 from pipeline.errors import BudgetReached, PipelineError, StorageFailed
 from pipeline.storage.commitments import Commitments
-from pipeline.storage.entries import Bury, Entry, Read, Release, Reserve, Settle
+from pipeline.storage.entries import Bury, Entry, Read, Release, Remember, Reserve, Settle
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.lines import Chunk
 from pipeline.storage.results import OutputLog
-from pipeline.types import DeadLetter
+from pipeline.types import DeadLetter, Json
 
 LINGER = 0.004
 """Seconds that the first entry of a group waits for company."""
@@ -101,6 +101,15 @@ class Journal:
     def read(self, chunks: Sequence[Chunk]) -> None:
         """Record how far the input was read; durable no later than any outcome of these records."""
         self._writer.submit(Read(chunks)).add_done_callback(_retrieve)
+
+    def remember(self, key: str, value: Json) -> None:
+        """Keep a value in the ledger's meta for later runs; durable soon."""
+        self._writer.submit(Remember(key, value)).add_done_callback(_retrieve)
+
+    @property
+    def in_flight(self) -> int:
+        """How many attempts have been admitted and are not over; those that wait for room are not among them."""
+        return len(self._inflight)
 
     def refuse_waiting(self) -> None:
         """Refuse intents that wait for room, now and from now on: the job is stopping."""

@@ -24,7 +24,7 @@ from pipeline.core.days import day_of, month_of
 from pipeline.errors import BudgetReached, StateMismatch, StorageFailed
 from pipeline.storage.bitmap import Bitmap
 from pipeline.storage.commitments import Commitments, Used
-from pipeline.storage.entries import Bury, Entry, Inflight, Kind, Read, Release, Reserve, Settle, Spend
+from pipeline.storage.entries import Bury, Entry, Inflight, Kind, Read, Release, Remember, Reserve, Settle, Spend
 from pipeline.storage.ledger_file import check_file, connect, create_file, named_errors, refused_by_the_disk
 from pipeline.storage.lines import CHUNK_LINES, Chunk
 from pipeline.storage.results import OutputLog
@@ -32,6 +32,8 @@ from pipeline.storage.rollup import ModelMonth, Rollup
 from pipeline.storage.witness import Witness, witness_path
 from pipeline.types import DeadLetter, Json, Usage
 
+SOFT_WARNED = "soft_warned"
+"""Key of the meta value that holds the soft budget, in nano-USD, that the user was warned of."""
 _PHASES = ("running", "finishing", "complete", "rewriting")
 
 
@@ -55,6 +57,7 @@ class Ledger:
         progress = connection.execute("SELECT out_off, tail, spent, unknown, next_attempt, ok FROM progress").fetchone()
         self.out_off, self.tail, spent, unknown, self.next_attempt, self.ok = progress
         self.budget = Budget(None, spent=spent, unknown=unknown)
+        self.budget.warned = int(self.meta.get(SOFT_WARNED, 0))
         self.name = str(self.meta["ledger"])
         self._witness = Witness(witness_path(path), self.name)
         self.inflight = {
@@ -291,6 +294,8 @@ class Ledger:
                     self._bury(entry.dead)
                 case Read():
                     self._read(entry.chunks)
+                case Remember():
+                    self.set_meta(**{entry.key: entry.value})
         if closed:
             self._db.execute(
                 "DELETE FROM inflight WHERE attempt IN (SELECT value FROM json_each(?))",
