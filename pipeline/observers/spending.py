@@ -96,12 +96,13 @@ class Spending:
                 log.agree(self._ledger.name, rows, now=now)
                 return
             run = self._run_row(started_at, now, standing)
+            self._has_ended = standing.state != RUNNING
             if self._has_begun:
-                log.sync_run(run, [row for row in rows if row.run_no == run.run_no])
+                write = log.end_run if self._has_ended else log.sync_run
+                write(run, [row for row in rows if row.run_no == run.run_no])
             else:
                 log.begin_run(run, rows, capped=self._capped)
             self._has_begun = True
-            self._has_ended = standing.state != RUNNING
 
     def _run_row(self, started_at: float, now: float, standing: Standing) -> RunRow:
         run, own = self._run, [spend for spend in self._spends if spend.key.run == self._ledger.run_no]

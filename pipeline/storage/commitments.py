@@ -105,7 +105,9 @@ class Commitments:
         self.is_idle = True
 
     def begin(self, needs: Needs) -> None:
-        """Claim what the ledger has used, no more and no less: recovery has closed what was in flight.
+        """Claim what the ledger has used, no more and no less: nothing for which a cap holds is in flight.
+
+        It is done before anything is sent where the run is known to have a cap, else with the first that needs one.
 
         Raises:
             StorageFailed: The file cannot be used, so that no cap can be kept.
@@ -119,6 +121,8 @@ class Commitments:
         month = month_of(time.time())
         with self._transaction() as db:
             db.execute("DELETE FROM commitment WHERE month < ?", (month_before(month),))
+            # Of ledgers that were set aside: the lock is ours now, and nobody will give back what they held.
+            db.execute("UPDATE commitment SET lock = '' WHERE lock = ?", (self._lock,))
             mine = db.execute("SELECT month, asked FROM commitment WHERE ledger_id = ?", (self._ledger_id,))
             keys = {(row[0], row[1]) for row in mine} | {key for key in needs if key[0] == month}
             self._write(db, {key: needs.get(key, Used()).total for key in keys if self._caps.on(key[1])}, needs)
@@ -137,6 +141,8 @@ class Commitments:
         self._refusal = None
         if covered(self._caps, self._claims, used, wants):
             return len(wants)
+        if self._db is None:
+            self.begin(needs)
         ahead = worth(sum(used.values()) - self._used_before, self._clock() - self._wrote_at)
         with self._transaction() as db:
             given = self._grant(db, used, wants, ahead)
@@ -194,13 +200,12 @@ class Commitments:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One durable transaction, alone with the file."""
-        with _required(), self._file.translated():
-            if self._db is None:
-                raise UsageLogError("it is not open")
-            with self._db as db:
-                db.execute("BEGIN IMMEDIATE")
-                yield db
+        """One durable transaction, alone with the file, which is open."""
+        if self._db is None:
+            raise RuntimeError("claims are made before the run has begun")
+        with _required(), self._file.translated(), self._db as db:
+            db.execute("BEGIN IMMEDIATE")
+            yield db
 
     def _grant(self, db: sqlite3.Connection, used: Mapping[Key, int], wants: Sequence[Want], ahead: int) -> Grant:
         given = grant(self._caps, self._claims, used, wants, cache(partial(self._others, db, look=False)), ahead)
@@ -227,6 +232,8 @@ class Commitments:
         return list(claims.values())
 
     def _is_dead(self, lock: str, wrote_at: float) -> bool:
+        if not lock:
+            return True
         if self._dead.get(lock) != wrote_at and lock_holder(Path(lock)) is None:
             self._dead[lock] = wrote_at
         return self._dead.get(lock) == wrote_at

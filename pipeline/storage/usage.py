@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pipeline.core.reconcile import Recorded
-from pipeline.storage.usage_file import UsageFile, UsageLogError, usage_log_path
+from pipeline.storage.usage_file import WAIT, UsageFile, UsageLogError, usage_log_path
 from pipeline.storage.usage_rows import Kind, UsageRow, agree_with_ledger, first_day_kept, replace_run
 from pipeline.storage.usage_runs import RunRow, end_dead_runs, forget_old_runs, latest_runs, write_run
 
@@ -22,7 +22,6 @@ __all__ = ["Grouping", "Kind", "RunRow", "UsageLog", "UsageLogError", "UsageRow"
 
 Grouping = Literal["day", "month", "model", "job", "name", "endpoint", "tag", "run"]
 
-_WAIT = 5.0
 _GROUPS: Mapping[Grouping, tuple[str, str, str]] = {
     "day": ("day", "usage", "grouped"),
     "month": ("substr(day, 1, 7)", "usage", "grouped"),
@@ -78,7 +77,7 @@ class UsageTotal(NamedTuple):
 class UsageLog:
     """The usage log at `path`. Each call opens the file anew, so that any thread and any process may use it."""
 
-    def __init__(self, path: Path, *, wait: float = _WAIT) -> None:
+    def __init__(self, path: Path, *, wait: float = WAIT) -> None:
         self._file = UsageFile(path, wait=wait)
 
     def begin_run(self, run: RunRow, rows: Sequence[UsageRow] = (), *, capped: bool = False) -> None:
@@ -87,7 +86,7 @@ class UsageLog:
         Earlier runs of the output that have not ended are dead. Detail of more than 400 days is folded into months.
 
         Args:
-            run: The run, in the state `running`.
+            run: The run, as it stands; a short one may have ended already.
             rows: All that its ledger holds. What the log says of earlier runs keeps its names and tags.
             capped: Whether the run has a monthly cap to keep; where not, its ledger has no commitment any more.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 _APPLICATION_ID = 0x70757367
 _VERSION = 2
-_WAIT = 5.0
+WAIT = 5.0
 """Seconds that a writer waits for another."""
 
 _TABLES = """
@@ -97,7 +97,7 @@ class UsageFile:
         wait: Seconds to wait for another writer.
     """
 
-    def __init__(self, path: Path, *, wait: float = _WAIT) -> None:
+    def __init__(self, path: Path, *, wait: float = WAIT) -> None:
         self.path = path
         self._wait = wait
 

@@ -137,6 +137,33 @@ def test_what_a_dead_run_held_stays_counted_and_gives_no_hope_until_it_is_resume
     two.close()
 
 
+def test_a_new_ledger_in_the_place_of_a_dead_one_gives_no_hope_for_what_that_held(party: Party) -> None:
+    one, two = party.join("one"), party.join("two")
+    one.admit({}, want(8_000))
+    one.close()
+    caps = Caps([MonthlyCap("budget.monthly_usd", CAP)])
+    fresh = Commitments(party.path, caps, "fresh", "e", party.folder / "one.lock", party.clock)
+    fresh.begin({})
+
+    assert two.admit({}, want(4_000)) == 0
+    assert two.reached() is not None
+    fresh.close()
+    two.close()
+
+
+def test_claims_begin_with_the_first_attempt_that_needs_one(party: Party) -> None:
+    caps = Caps([MonthlyCap("limits.m*.monthly_usd of endpoint e", CAP, "e", "m*")], ["m*"])
+    late = Commitments(party.path, caps, "late", "e", party.folder / "late.lock", party.clock)
+    other, twin = (MONTH, "other"), (MONTH, "m-twin")
+    free = late.admit({twin: Used(9_000)}, [(other, 5_000)])
+    untouched = party.path.exists()
+
+    assert (free, untouched) == (1, False)
+    assert late.admit({twin: Used(9_000)}, want(1_001)) == 0, "what the other model of the cap has spent counts"
+    assert late.admit({twin: Used(9_000)}, want(1_000)) == 1
+    late.close()
+
+
 def test_what_the_usage_log_knows_counts_where_no_claim_says_more(party: Party) -> None:
     def logged(cost: int, day: str = f"{MONTH}-05") -> UsageRow:
         return UsageRow(1, day, "m", "e", "j", "n", "ok", 1, 0, 0, 0, 0, 0, cost, "list")
