@@ -54,6 +54,10 @@ def finish(runs: Sequence[subprocess.Popen[bytes]]) -> list[str]:
     return said
 
 
+def has_answers(partial: Path) -> bool:
+    return partial.exists() and partial.stat().st_size > 0
+
+
 def claimed(home: Path) -> list[tuple[str, int, int]]:
     with contextlib.closing(sqlite3.connect(home / "usage" / "usage.db")) as db:
         return list(db.execute("SELECT ledger_id, spent_nusd, held_nusd FROM commitment"))
@@ -84,12 +88,15 @@ def test_what_a_killed_run_may_have_spent_stays_counted_until_it_is_resumed(serv
     runs = begin(tmp_path, server, [f"run{number}" for number in range(RUNS)])
     while server.billed() < 0.3 * CAP * 1e9:
         time.sleep(0.02)  # the server is another process: it can only be watched
-    runs[0].kill()
-    runs[0].communicate()
-    finish(runs[1:])
+    victim = next(number for number in range(RUNS) if has_answers(tmp_path / f"run{number}-out.jsonl.partial"))
+    dead = runs.pop(victim)
+    dead.kill()
+    dead.communicate()
+    finish(runs)
     before = server.billed()
     held = sum(held for _, _, held in claimed(tmp_path))
-    again = pipeline("run", str(tmp_path / "run0.yaml"), "--json", home=tmp_path, extra=server.environment)
+    resumed = str(tmp_path / f"run{victim}.yaml")
+    again = pipeline("run", resumed, "--json", home=tmp_path, extra=server.environment)
     print(
         f"\nbilled {before} of {CAP * 1e9:.0f} nano-USD with {held} held by the dead run ({before / CAP / 1e7:.2f} %), "
         f"{server.billed()} when it was resumed"
