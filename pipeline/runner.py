@@ -268,11 +268,10 @@ class Run:
 
     def _pages(self, source: Source, ledger: Ledger) -> Callable[[], AsyncIterator[Page]]:
         known = [ledger.chunks[number] for number in sorted(ledger.chunks)]
-        size = source.identity.size if source.identity is not None else None
 
         async def pages() -> AsyncIterator[Page]:
             async for page in source.pages(known, ledger.complete_chunk):
-                self._status.read(page.chunk.end, size)
+                self._status.read(_share_read(page, source.plain_size, self._loaded.config.limit))
                 yield page
             self._status.read_to_end()
 
@@ -289,6 +288,13 @@ class Run:
 async def run(loaded: Loaded, earlier: Earlier = CARRY_ON) -> Summary:
     """Run a config to its end, or to what stops it. Arguments as `Run`; JobStopped is in the summary, not raised."""
     return await Run(loaded, earlier).execute()
+
+
+def _share_read(page: Page, size: int | None, limit: int | None) -> float | None:
+    """How much of the input has been read with `page`: by its bytes, or by the lines that are wanted of it."""
+    shares = [page.chunk.end / size] if size else []
+    shares += [page.last_line / limit] if limit else []
+    return min(1.0, max(shares)) if shares else None
 
 
 def _is_scarce(remaining: int | None, wanted: int) -> bool:

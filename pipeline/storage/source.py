@@ -75,6 +75,11 @@ class Source:
             os.close(self._fd)
         self._open = False
 
+    @property
+    def plain_size(self) -> int | None:
+        """Bytes of a plain file, which can be entered anywhere; None for a compressed one and for a pipe."""
+        return self._size if self._pipe is None and self._codec is None else None
+
     async def pages(
         self, known: Sequence[Chunk] = (), done: Callable[[int], bool] = lambda _: False
     ) -> AsyncGenerator[Page, None]:
@@ -145,7 +150,7 @@ class Source:
     def _spans(self, known: Sequence[Chunk], skip: Collection[int]) -> Iterator[_Span]:
         """Yield what must be read; only a plain file can be entered anywhere but at its beginning."""
         start = number = 0
-        if self._pipe is None and self._codec is None:
+        if self.plain_size is not None:
             for chunk in known:
                 if chunk.number in skip:
                     if start < chunk.start:

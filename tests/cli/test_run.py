@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -167,6 +167,30 @@ async def test_a_budget_that_is_too_small_is_exit_4(bench: Bench) -> None:
     assert "next: pipeline run c.yaml --budget 0.000001   (with a larger --budget" in done.err
 
 
+async def test_a_run_that_stops_half_way_says_what_all_will_have_cost(bench: Bench) -> None:
+    half = await bench.run("run", "c.yaml", "--batch-size", "1", "--budget", "0.0000017", "--json")
+    whole = await bench.run("run", "c.yaml", "--batch-size", "1", "--json")
+    stopped, complete = json.loads(half.out), json.loads(whole.out)
+    billed = sum(entry.cost_nusd for entry in bench.simulator.record.entries())
+    print(f"\nprojected {stopped['money']['projected_nusd']} after {stopped['records']['ok']} records, billed {billed}")
+
+    assert (half.code, whole.code) == (4, 0)
+    assert 20 <= stopped["records"]["ok"] < RECORDS
+    assert stopped["money"]["projected_nusd"] == pytest.approx(billed, rel=0.1)
+    assert complete["money"]["projected_nusd"] == complete["money"]["spent_nusd"] == billed
+
+
+async def test_a_run_under_way_projects_its_cost_in_its_status(slow: Bench) -> None:
+    process = await slow.run_until_served("run", "c.yaml", "--limit", "26")
+    watching = await slow.start("status", "c.yaml", "--watch", "--json")
+    live = await running(watching, lambda seen: seen["money"]["projected_nusd"] is not None)
+    await ended(process)
+    billed = sum(entry.cost_nusd for entry in slow.simulator.record.entries())
+
+    assert live["records"]["ok"] < 26
+    assert live["money"]["projected_nusd"] == pytest.approx(billed, rel=0.1)
+
+
 async def test_a_quota_that_is_used_up_is_exit_6(bench: Bench) -> None:
     bench.simulator.set_faults(Faults(quota_after=0))
 
@@ -277,12 +301,12 @@ async def test_status_tells_a_live_run_from_a_dead_and_a_finished_one(slow: Benc
     assert finished.out.startswith("complete: 8 of 8 records have a result")
 
 
-async def running(watching: Process) -> Json:
-    """The first status of a run that is under way; ends the watching."""
+async def running(watching: Process, wanted: Callable[[Json], bool] = lambda _: True) -> Json:
+    """The first status of a run that is under way, and as it is wanted; ends the watching."""
     assert watching.stdout is not None
     async for line in watching.stdout:
         seen: Json = json.loads(line)
-        if seen["state"] == "running":
+        if seen["state"] == "running" and wanted(seen):
             watching.terminate()
             await watching.communicate()
             return seen
