@@ -12,13 +12,14 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 
 from pipeline.assembly import Parts, assemble, places_of
 from pipeline.backends.base import Backend
 from pipeline.backends.endpoint import Endpoint
 from pipeline.backends.http import HttpBackend
 from pipeline.clock import SystemClock
-from pipeline.config import Loaded, fingerprint
+from pipeline.config import Loaded, fingerprint, shutdown_before
 from pipeline.core.backoff import RetryBudget, RetryPolicy
 from pipeline.core.circuit import CircuitPolicy
 from pipeline.core.packing import Packer
@@ -54,6 +55,8 @@ from pipeline.storage.state import Lock, Places, make_private
 from pipeline.types import BadLine, Record
 
 _SHOWN_BAD = 20
+_LONGEST_RUN = 7 * 86_400.0
+"""Seconds that a run without a deadline is taken to last at most: nothing has been read yet that would tell."""
 _PROOF = 2.0
 """Seconds that the first request of a run goes alone: a wrong key costs one request, a slow server no time."""
 
@@ -146,6 +149,14 @@ class Run:
             return
         await self._work(parts, source, ledger, places)
 
+    def _warn_of_shutdown(self) -> None:
+        """Say so where the model is switched off before the run can be expected to have ended."""
+        config, now = self._loaded.config, datetime.now(UTC)
+        end = now + timedelta(seconds=config.deadline or _LONGEST_RUN)
+        shutdown = shutdown_before(self._loaded, config.model, end) if config.model is not None else None
+        if shutdown is not None:
+            self.observers.see(Notice("warning", shutdown.warning(now.date())))
+
     async def _compare_input(self, ledger: Ledger, source: Source, places: Places) -> bool:
         """Return whether the input is the very file that was read before; where it is not, it may only have grown.
 
@@ -174,6 +185,7 @@ class Run:
         self.observers.see(Notice("warning", text + lost))
 
     async def _work(self, parts: Parts, source: Source, ledger: Ledger, places: Places) -> None:
+        self._warn_of_shutdown()
         _, log, recovered = open_output(ledger, places)
         if recovered.torn:
             self.observers.see(Notice("info", f"{recovered.torn} torn bytes were cut off and kept in {places.state}"))

@@ -9,6 +9,7 @@ from pipeline.config.keys import read_secret, variable_of
 from pipeline.config.loading import Loaded, load
 from pipeline.config.origin import Origin
 from pipeline.config.schema import schema
+from pipeline.config.shutdowns import Shutdown, shutdown_before
 from pipeline.config.template import compile_template
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Loaded",
     "Message",
     "Origin",
+    "Shutdown",
     "compile_template",
     "config_home",
     "fingerprint",
@@ -25,5 +27,6 @@ __all__ = [
     "resolve_job",
     "schema",
     "show",
+    "shutdown_before",
     "variable_of",
 ]

@@ -139,6 +139,18 @@ async def test_json_puts_the_summary_on_stdout_as_one_object(bench: Bench) -> No
     assert done.err == ""
 
 
+async def test_a_model_that_is_switched_off_is_said_before_it_is_asked_and_no_more_when_all_is_done(
+    bench: Bench,
+) -> None:
+    endpoint = {"base_url": bench.simulator.url, "provider": "openai"}
+    (bench.folder / "endpoints.yaml").write_text(json.dumps({"mine": endpoint}))
+    arguments = ("run", "c.yaml", "--set", "endpoint=mine", "--set", "model=o1", "--json")
+    first, again = json.loads((await bench.run(*arguments)).out), json.loads((await bench.run(*arguments)).out)
+
+    assert first["notices"][0] == "model o1 was to be switched off on 2026-10-23 (models.yaml, 2026-11-20)"
+    assert again["notices"] == []
+
+
 async def test_quiet_is_quiet(bench: Bench) -> None:
     assert await bench.run("run", "c.yaml", "-q") == Done(0, "", "")
 
