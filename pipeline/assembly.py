@@ -45,6 +45,8 @@ class Parts:
     """What a run is made of."""
 
     job: Job
+    spec: JobSpec
+    """What the job was made from."""
     endpoint: Endpoint
     timeouts: Timeouts
     limits: Limits
@@ -70,11 +72,6 @@ class Parts:
         except PipelineError as error:
             return f"{error.message} ({error.code})"
         return None
-
-    def tokens(self, item: Item) -> int:
-        """The input tokens of an item: counted where that is possible, else estimated."""
-        counted = _counted(self.tokenizer, item) if self.exact else None
-        return item.input_tokens if counted is None else counted
 
     def exact_bound(self, request: Request) -> int:
         """The input tokens that a request cannot exceed: counted where that is possible, else its bytes."""
@@ -104,14 +101,13 @@ def places_of(loaded: Loaded) -> Places:
     return places
 
 
-def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends: bool = True) -> Parts:
+def assemble(loaded: Loaded, observers: Observer, *, sends: bool = True) -> Parts:
     """Make the parts. May take a second to load a vocabulary: call it in a thread.
 
     Args:
         loaded: The config.
         observers: See remarks on prices.
         sends: Whether requests are to be sent; where not, no key is needed.
-        exact: Whether tokens must be counted exactly, where the vocabulary can be had.
 
     Raises:
         UsageError: The config cannot be run.
@@ -120,9 +116,10 @@ def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends:
     budgeted = config.budget.hard_nusd is not None
     longest = config.max_input_tokens or _longest_input(config.model)
     encoding = encoding_name(config.model or "")
-    vocabulary = load_vocabulary(encoding) if exact or budgeted or longest is not None else None
+    vocabulary = load_vocabulary(encoding) if budgeted or longest is not None else None
     tokenizer = TextTokenizer(encoding, vocabulary)
-    job = resolve_job(config.job, loaded)(_spec(config, tokenizer, longest))
+    spec = _spec(config, tokenizer, longest)
+    job = resolve_job(config.job, loaded)(spec)
     if sends:
         job = HidesEndUsers(job, cache(partial(read_local_secret, loaded.environ)))
     _check_kept(config.output.keep)
@@ -138,6 +135,7 @@ def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends:
     bounds = (config.batch.max_items, job.max_items, endpoint.max_items)
     return Parts(
         job=job,
+        spec=spec,
         endpoint=_endpoint(loaded, keyed=sends),
         timeouts=Timeouts(total=config.timeout),
         limits=Limits(_affordable(limits.concurrency, observers), limits.rpm, limits.tpm, limits.per_second),

@@ -33,7 +33,8 @@ from pipeline.types import BadLine, DeadLetter, Item, Json, Record, Request, Res
 
 UNBOUNDED_OUTPUT = 131_072
 """Output tokens that a request without a limit of its own may bring: the most that current models write."""
-_UNBOUNDED_CHARGE = 512
+UNBOUNDED_CHARGE = 512
+"""Output tokens that such a request takes from the limit of tokens: they are settled when its usage is known."""
 _MOST_BUGS = 10
 _NULL_CONTENT = "null_content"
 
@@ -186,21 +187,14 @@ class Engine:
 
     def _render(self, record: Record) -> Item | DeadLetter:
         try:
-            return self._bounded(self._job.render(record))
+            item = self._job.render(record)
+            return require_bound(item) if self._work.bounded else item
         except JobStopped:
             raise
         except PipelineError as error:
             return self._buried(record, error)
         except Exception as error:  # noqa: BLE001 - the boundary of a record: a bug in a job costs the record, not the run
             return self._buried(record, self._bug(error))
-
-    def _bounded(self, item: Item) -> Item:
-        if self._work.bounded and item.output_tokens is None:
-            message = "a budget needs a limit of output tokens for every request: set max_output_tokens"
-            if is_batch_line(item.record.data):
-                raise Rejected(message, code="unbounded")
-            raise UsageError(message)
-        return item
 
     async def _work_on(self) -> None:
         while not self._stopping.is_set():
@@ -254,7 +248,7 @@ class Engine:
             items=items,
             model=str(body["model"]),
             tokens=self._calibration.charge(
-                sum([item.input_tokens for item in items]), _UNBOUNDED_CHARGE if unbounded else output
+                sum([item.input_tokens for item in items]), UNBOUNDED_CHARGE if unbounded else output
             ),
             input_bound=max(len(content), sum([item.input_tokens for item in items])),
             output_bound=output,
@@ -342,6 +336,21 @@ class Engine:
         elif self._bugs == 1:
             self._observers.see(Notice("error", message))
         return Rejected(message, code="bug")
+
+
+def require_bound(item: Item) -> Item:
+    """Return an item whose output is bounded, as a budget needs it.
+
+    Raises:
+        Rejected: It is a Batch line without a limit of output tokens.
+        UsageError: The config sets none.
+    """
+    if item.output_tokens is not None:
+        return item
+    message = "a budget needs a limit of output tokens for every request: set max_output_tokens"
+    if is_batch_line(item.record.data):
+        raise Rejected(message, code="unbounded")
+    raise UsageError(message)
 
 
 async def _end(tasks: Sequence[asyncio.Task[None] | asyncio.Task[bool]]) -> None:

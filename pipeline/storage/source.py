@@ -113,6 +113,25 @@ class Source:
                         return
         replay.finish()
 
+    def left(self, known: Sequence[Chunk], done: Callable[[int], bool]) -> list[tuple[int, int]]:
+        """Return the stretches of bytes (start, end) of a plain file that hold all that is not done, in order.
+
+        The arguments are those of `pages`.
+        """
+        skip = {chunk.number for chunk in known if chunk.lines == CHUNK_LINES and done(chunk.number)}
+        return [(span.start, span.stop) for span in self._spans(known, skip) if span.start < span.stop]
+
+    def read_at(self, start: int, size: int) -> bytes:
+        """Return up to `size` bytes of a plain file from `start` on; fewer where it ends.
+
+        Raises:
+            StorageFailed: It cannot be read.
+        """
+        try:
+            return os.pread(self._fd, size, start)
+        except OSError as error:
+            raise StorageFailed(f"cannot read {shown(self.path)}: {error.strerror or error}") from error
+
     async def verify(self, known: Sequence[Chunk]) -> list[tuple[int, int]]:
         """Return the ranges (first line, last line) of chunks that no longer are what `known` recorded.
 
