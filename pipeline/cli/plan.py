@@ -47,15 +47,24 @@ def plan(config: Path, sample: int | None, stats: float, as_json: bool, **values
     return show_plan(load_config(config, overrides(values)), as_json=as_json, sample=sample, period=stats)
 
 
-def show_plan(loaded: Loaded, *, as_json: bool, sample: int | None = None, period: float = PERIOD) -> int:
-    """Print the plan on stdout."""
-    made = plan_of(loaded, sample=sample, period=period)
+def show_plan(
+    loaded: Loaded, *, as_json: bool, sample: int | None = None, fresh: bool = False, period: float = PERIOD
+) -> int:
+    """Print the plan on stdout. The arguments are those of `plan_of`."""
+    made = plan_of(loaded, sample=sample, fresh=fresh, period=period)
     say(json.dumps(made.as_dict()) if as_json else plan_block(made), err=False)
     return 0
 
 
 def plan_of(loaded: Loaded, *, sample: int | None = None, fresh: bool = False, period: float = PERIOD) -> Plan:
-    """Return the plan of a config; notices and progress go to stderr. The arguments are those of `planning.plan`."""
+    """Return the plan of a config; notices and progress go to stderr.
+
+    Args:
+        loaded: The config.
+        sample: How many lines are read; None for all.
+        fresh: Whether the run would begin anew.
+        period: Seconds between two lines of progress, where there is no bar.
+    """
     # Planning brings tokenizers, prices and more, which --help need not wait for.
     from pipeline.planning import plan as make_plan  # noqa: PLC0415
 

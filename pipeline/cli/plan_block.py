@@ -9,7 +9,7 @@ from pipeline.observers.progress import duration, money, short
 
 if TYPE_CHECKING:
     from pipeline.planning import Cost, Plan
-    from pipeline.planning.plan import Interval
+    from pipeline.planning.values import Interval
 
 
 def plan_block(made: Plan) -> str:

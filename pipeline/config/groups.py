@@ -172,7 +172,7 @@ class Budget(Group):
     soft_usd: Usd | None = None
     """The run says so when it has spent this much."""
     confirm_above: Usd | None = None
-    """A run that is estimated to cost more asks first, unless --yes is given."""
+    """A run of which what is left may cost more asks first, or is refused where nobody can be asked, without --yes."""
 
     @model_validator(mode="after")
     def _soft_is_no_higher_than_hard(self) -> Budget:

@@ -8,7 +8,7 @@ The rules, in their order; the first that applies decides:
 3. less than one input token per item, for several items less than three fifths of the estimate, or less than one output
    token per non-empty choice → `partial`: llama.cpp's server reports only the first prompt of an array
 4. a count above what the provider can have counted → `above_bound`: believed as reported, and worth an alarm
-5. tokens that are no text (`audio_tokens`, `image_tokens` …) → `not_text`: believed, but only text has a price here
+5. tokens that are no text (`audio_tokens`, `image_tokens`) → `not_text`: believed, but only text has a price here
 6. anything else is believed
 
 A block that is not believed (1 to 3) becomes the upper bounds, or what it did report where that is more, marked as
@@ -29,11 +29,6 @@ MOST_TOKENS = 10**12
 """Counts are cut to this, which nobody can send, so that sums fit the 64-bit integers of the ledger."""
 
 _GARBAGE = -1
-_TEXT = frozenset(
-    {"cached_tokens", "cache_write_tokens", "text_tokens", "reasoning_tokens"}
-    | {"accepted_prediction_tokens", "rejected_prediction_tokens"}
-)
-"""Parts of a usage that are text; some have a price of their own."""
 _DETAILS = ("prompt_tokens_details", "input_tokens_details", "completion_tokens_details", "output_tokens_details")
 
 
@@ -116,9 +111,7 @@ def _part(block: Mapping[str, Json], chat_name: str, responses_name: str, kind: 
 def _has_more_than_text(block: Mapping[str, Json]) -> bool:
     for name in _DETAILS:
         details = block.get(name)
-        if not isinstance(details, dict) or _TEXT.issuperset(details):
-            continue
-        if any(kind.endswith("_tokens") and details[kind] for kind in details.keys() - _TEXT):
+        if isinstance(details, dict) and (details.get("audio_tokens") or details.get("image_tokens")):
             return True
     return False
 

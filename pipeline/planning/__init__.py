@@ -15,10 +15,10 @@ from pipeline.errors import UsageError
 from pipeline.events import Notice, Observer, Observers
 from pipeline.planning.conclusion import conclude
 from pipeline.planning.figures import Figures
-from pipeline.planning.plan import Cost, Duplicates, Plan, Sampled
 from pipeline.planning.prices import Prices
 from pipeline.planning.reading import Reader, first_model
 from pipeline.planning.sampled import FromSample
+from pipeline.planning.values import Cost, Duplicates, Plan, Sampled
 from pipeline.planning.whole import Whole
 from pipeline.storage.progress import NONE, Progress, read_progress
 from pipeline.storage.sample import Sample

@@ -10,8 +10,8 @@ from pipeline.config import Loaded, Shutdown, shutdown_before
 from pipeline.core.limits import Limits
 from pipeline.core.projection import expected
 from pipeline.planning.figures import Figures
-from pipeline.planning.plan import Cost, Plan
 from pipeline.planning.prices import Prices
+from pipeline.planning.values import Cost, Plan
 from pipeline.storage.progress import Progress
 
 _MINUTE = 60.0

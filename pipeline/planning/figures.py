@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pipeline.planning.plan import Cost, Duplicates, Sampled
+from pipeline.planning.values import Cost, Duplicates, Sampled
 
 _EXAMPLES = 3
 

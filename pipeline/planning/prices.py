@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pipeline.assembly import Parts
 from pipeline.core.forecast import NOTHING, Forecast, forecast, in_batch_api
-from pipeline.planning.plan import Cost
+from pipeline.planning.values import Cost
 from pipeline.types import Item
 
 MOST_MODELS = 1024

@@ -11,9 +11,9 @@ from pipeline.core.forecast import Forecast
 from pipeline.core.packing import Packer
 from pipeline.core.survey import CONFIDENCE, Draw, Estimate, Stratum, Survey, resampled
 from pipeline.planning.figures import Examples, Figures
-from pipeline.planning.plan import Interval, Sampled
 from pipeline.planning.prices import Priced, Prices
 from pipeline.planning.reading import Bad, Counted, Reader
+from pipeline.planning.values import Interval, Sampled
 from pipeline.storage.sample import Line, Sample
 
 _PACKED = 20_000

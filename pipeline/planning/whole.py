@@ -12,9 +12,9 @@ from pipeline.core.duplicates import fingerprint
 from pipeline.core.forecast import NOTHING, plus
 from pipeline.core.packing import Packer
 from pipeline.planning.figures import Examples, Figures
-from pipeline.planning.plan import Duplicates
 from pipeline.planning.prices import Prices
 from pipeline.planning.reading import Bad, Reader
+from pipeline.planning.values import Duplicates
 from pipeline.storage.lines import Page
 from pipeline.types import Item, Json
 

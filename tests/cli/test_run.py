@@ -192,6 +192,14 @@ async def test_a_run_that_stops_half_way_says_what_all_will_have_cost(bench: Ben
     assert complete["money"]["projected_nusd"] == complete["money"]["spent_nusd"] == billed
 
 
+async def test_what_nobody_has_a_price_for_is_not_projected_as_free(bench: Bench) -> None:
+    endpoint = {"base_url": bench.simulator.url, "provider": "nobody"}
+    (bench.folder / "endpoints.yaml").write_text(json.dumps({"mine": endpoint}))
+    money = json.loads((await bench.run("run", "c.yaml", "--set", "endpoint=mine", "--json")).out)["money"]
+
+    assert (money["spent_nusd"], money["projected_nusd"], money["price_source"]) == (0, None, "unknown")
+
+
 async def test_a_run_under_way_projects_its_cost_in_its_status(slow: Bench) -> None:
     process = await slow.run_until_served("run", "c.yaml", "--limit", "26")
     watching = await slow.start("status", "c.yaml", "--watch", "--json")
@@ -273,6 +281,13 @@ async def test_a_dry_run_shows_the_plan_and_sends_nothing(bench: Bench) -> None:
     assert "  requests  3\n" in done.out
     assert "at least 1m00s, bound by the limit of requests" in done.out
     assert bench.simulator.record.entries() == []
+
+
+async def test_a_dry_run_that_begins_anew_plans_all_of_it(bench: Bench) -> None:
+    await bench.run("run", "c.yaml")
+
+    assert "  requests  0\n" in (await bench.run("run", "c.yaml", "-n")).out
+    assert "  requests  3\n" in (await bench.run("run", "c.yaml", "-n", "--fresh")).out
 
 
 async def test_a_plan_in_json_is_one_object(bench: Bench) -> None:
