@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 
 from pipeline.assembly import Parts, assemble, places_of
@@ -111,8 +112,8 @@ class _Planner:
         if sum(end - start for start, end in stretches) < count * _LEAST_LINE:
             return await self.whole()
         sample = Sample(self._source, stretches, count // 2)
-        among = self._settled.settled_among_others
-        found = FromSample(self._source.path, self._parts, self._reader, self._prices, sample, among)
+        settled = partial(self._settled.settled_at, source=self._source)
+        found = FromSample(self._source.path, self._parts, self._reader, self._prices, sample, settled)
         strata = iter(sample.strata)
         drawn = 0
         while some := list(islice(strata, _AT_ONCE)):

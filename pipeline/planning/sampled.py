@@ -34,6 +34,9 @@ class _Read(NamedTuple):
         return self.found if isinstance(self.found, Counted) else None
 
 
+_SETTLED = _Read()
+
+
 class FromSample:
     """Estimates the sums over all records from those that are drawn.
 
@@ -43,10 +46,18 @@ class FromSample:
         reader: Reads lines.
         prices: Prices requests.
         sample: Draws lines.
-        settled: Records of the sampled stretches that are settled; what is estimated is of the others.
+        settled: Whether the line that begins at a byte is settled; what is estimated is of the others.
     """
 
-    def __init__(self, name: str, parts: Parts, reader: Reader, prices: Prices, sample: Sample, settled: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        parts: Parts,
+        reader: Reader,
+        prices: Prices,
+        sample: Sample,
+        settled: Callable[[int], bool],
+    ) -> None:
         self._name = name
         self._parts = parts
         self._reader = reader
@@ -70,7 +81,7 @@ class FromSample:
     def figures(self) -> Figures:
         """Return the estimates, once every stratum was added."""
         survey = Survey(self._sample.size, self._draws, len(self._read))
-        sums = _Sums(survey, self._by_size, self._by_record, self._settled)
+        sums = _Sums(survey, self._by_size, self._by_record)
         requests = sums.count(lambda line: line.sent is not None).times(self._requests_per_record())
         tokens = sums.of(lambda line: line.sent.tokens if line.sent else 0)
         output = sums.of(lambda line: line.sent.output if line.sent else 0)
@@ -103,6 +114,8 @@ class FromSample:
         return self._read[line.start]
 
     def _read_line(self, line: Line) -> _Read:
+        if self._settled(line.start):
+            return _SETTLED
         cut = self._reader.cut
         # But for the first line its number is not known: that of the draw, which no other has, stands for it.
         found = self._reader.read(2 + len(self._read) if line.start else 1, line.raw)
@@ -136,21 +149,21 @@ class FromSample:
 class _Sums:
     """Totals over the records that are left."""
 
-    def __init__(self, survey: Survey, by_size: list[_Read], by_record: list[_Read], settled: int) -> None:
+    def __init__(self, survey: Survey, by_size: list[_Read], by_record: list[_Read]) -> None:
         self._survey = survey
         self._by_size = by_size
         self._by_record = by_record
-        self._left = 1 - min(1.0, settled / max(1.0, survey.records.value))
-        self.records = survey.records.times(self._left)
+        some = any(line is _SETTLED for line in by_record)
+        self.records = self.count(lambda line: line is not _SETTLED) if some else survey.records
 
     def of(self, value: Callable[[_Read], float]) -> Estimate:
         """The total of an amount."""
         by_size, by_record = list(map(value, self._by_size)), list(map(value, self._by_record))
-        return self._survey.total(by_size, by_record).times(self._left)
+        return self._survey.total(by_size, by_record)
 
     def count(self, whether: Callable[[_Read], bool]) -> Estimate:
         """How many records are so."""
-        return self._survey.count([float(whether(line)) for line in self._by_record]).times(self._left)
+        return self._survey.count([float(whether(line)) for line in self._by_record])
 
     def forecast(self, tier: Callable[[Priced], Forecast]) -> Forecast:
         """The cost, with `least` and `most` at the far ends of their intervals."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from bisect import bisect_right
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import JobStopped
 from pipeline.storage.bitmap import Bitmap
 from pipeline.storage.ledger import Ledger
-from pipeline.storage.lines import CHUNK_LINES, Chunk
+from pipeline.storage.lines import Chunk
+from pipeline.storage.source import BLOCK, Source
 from pipeline.storage.state import Places
 
 
@@ -28,14 +30,18 @@ class Progress(NamedTuple):
         chunk = self.chunks[number]
         return self.done.count(number) == chunk.lines - chunk.blank
 
-    @property
-    def settled_among_others(self) -> int:
-        """Settled records in chunks that are not complete, and so must be read again."""
-        return sum(
-            self.done.count(chunk.number)
-            for chunk in self.chunks
-            if chunk.lines < CHUNK_LINES or not self.complete(chunk.number)
-        )
+    def settled_at(self, start: int, source: Source) -> bool:
+        """Whether the line is settled that begins at the byte `start` of a plain file.
+
+        Raises:
+            StorageFailed: The file cannot be read.
+        """
+        number = bisect_right(self.chunks, start, key=lambda chunk: chunk.start) - 1
+        if number < 0 or start >= self.chunks[number].end or not self.done.count(number):
+            return False
+        chunk = self.chunks[number]
+        lines = sum(source.read_at(at, min(BLOCK, start - at)).count(b"\n") for at in range(chunk.start, start, BLOCK))
+        return chunk.first_line + lines in self.done
 
 
 NONE = Progress([], Bitmap(), 0, 0)

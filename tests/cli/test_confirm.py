@@ -126,7 +126,7 @@ def test_to_begin_anew_is_to_pay_for_all_again(bench: Bench) -> None:
 
 def test_an_edited_input_may_have_to_be_paid_for_again(bench: Bench) -> None:
     bench.run("--yes")
-    (bench.folder / "in.jsonl").write_text(f"{json.dumps({'text': 'another text by far'})}\n" * 100)
+    (bench.folder / "in.jsonl").write_text(f"{json.dumps({'text': 'another text, and a longer one by far'})}\n" * 100)
 
     assert bench.run("--accept-changes").returncode == 2
     assert bench.run("--accept-changes", "--yes").returncode == 0

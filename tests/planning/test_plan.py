@@ -75,6 +75,18 @@ async def test_a_flex_job_costs_half_and_at_most_what_the_standard_tier_costs(tm
     assert found.cost_bound_nusd == found.tokens_input * 250 + 100 * 1200
 
 
+async def test_a_line_that_names_its_tier_costs_what_that_does(tmp_path: Path) -> None:
+    body = {"model": "gpt-5.6-luna", "messages": [{"role": "user", "content": "why?"}], "max_completion_tokens": 10}
+    lines = [
+        {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {**body, **named}}
+        for named in ({}, {"service_tier": "flex"}, {"service_tier": "priority"})
+    ]
+    found = await plan(config(tmp_path, lines, {"job": "chat"}))
+    each = found.tokens_input // 3
+
+    assert found.cost_nusd == each * 200 + each * 100 + each * 400
+
+
 async def test_a_misspelt_tier_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="service_tier 'flexx' is unknown"):
         await plan(config(tmp_path, texts("why?"), CHAT, params={"service_tier": "flexx"}))

@@ -93,7 +93,7 @@ async def test_a_ledger_that_cannot_be_read_is_said_and_everything_planned(tmp_p
 
 
 async def test_a_sample_is_of_what_is_left(tmp_path: Path, server: Simulator) -> None:
-    settled = CHUNK_LINES + 1000
+    settled = CHUNK_LINES + 5000
     lines = texts(*("cheap" if number < settled else "dear " * (20 + number % 20) for number in range(3 * CHUNK_LINES)))
     loaded = config(tmp_path, lines, KEYS, batch={"max_items": 2048})
     await begun(server, loaded, settled)
@@ -101,5 +101,6 @@ async def test_a_sample_is_of_what_is_left(tmp_path: Path, server: Simulator) ->
     sampled = await plan(loaded, sample=1000)
 
     assert sampled.sample is not None
-    assert (sampled.settled, sampled.records) == (settled, 3 * CHUNK_LINES)
-    assert sampled.cost_nusd == pytest.approx(whole.cost_nusd, rel=0.07)
+    assert sampled.settled == settled
+    assert sampled.sample.records[0] <= 3 * CHUNK_LINES - settled <= sampled.sample.records[1]
+    assert sampled.cost_nusd == pytest.approx(whole.cost_nusd, rel=0.03)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 
 from pipeline.storage.bitmap import Bitmap
 from pipeline.storage.entries import Bury, Read
 from pipeline.storage.lines import CHUNK_LINES, Chunk
 from pipeline.storage.progress import NONE, Progress, read_progress
+from pipeline.storage.source import Source
 from pipeline.storage.state import Places
 from tests.storage.outputs import answered, close_both, dead, intent, open_both, places_in
 
@@ -38,7 +40,7 @@ def test_progress_is_what_is_settled_read_and_spent(tmp_path: Path) -> None:
     assert found is not None
     assert [line for line in range(1, 21) if line in found.done] == [1, 2, 9]
     assert [(chunk.end, chunk.lines) for chunk in found.chunks] == [(500, 20)]
-    assert (found.spent_nusd, found.unknown_nusd, found.settled_among_others) == (200, 0, 3)
+    assert (found.spent_nusd, found.unknown_nusd) == (200, 0)
     assert names(places) == before
 
 
@@ -66,12 +68,20 @@ def test_a_damaged_ledger_has_no_progress_that_could_be_told(tmp_path: Path) -> 
     assert places.ledger.read_bytes() == b"no database"
 
 
-def test_only_records_of_chunks_that_must_be_read_again_are_settled_among_others() -> None:
+def test_a_line_is_known_to_be_settled_by_where_it_begins(tmp_path: Path) -> None:
+    lines = [b"%d" % number + b"x" * (number % 9) for number in range(2 * CHUNK_LINES + 50)]
+    starts = [0, *accumulate(len(line) + 1 for line in lines)]
+    (tmp_path / "in.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     done = Bitmap()
-    for line in (*range(1, CHUNK_LINES + 1), CHUNK_LINES + 1, 2 * CHUNK_LINES + 5):
+    for line in range(1, 2 * CHUNK_LINES, 3):
         done.set(line)
-    chunks = [Chunk(number, 0, 0, CHUNK_LINES, 0, b"") for number in range(2)] + [Chunk(2, 0, 0, 10, 0, b"")]
+    chunks = [
+        Chunk(number, starts[number * CHUNK_LINES], starts[min(len(lines), (number + 1) * CHUNK_LINES) - 10], 0, 0, b"")
+        for number in range(3)
+    ]
     progress = Progress(chunks, done, 0, 0)
+    looked = [1, 2, 3, 4, 7000, CHUNK_LINES - 1, CHUNK_LINES + 1, CHUNK_LINES + 2, 2 * CHUNK_LINES + 3, len(lines)]
+    with Source(str(tmp_path / "in.jsonl")) as source:
+        found = [progress.settled_at(starts[line - 1], source) for line in looked]
 
-    assert [progress.complete(number) for number in range(3)] == [True, False, False]
-    assert progress.settled_among_others == 2
+    assert found == [line in done and line != CHUNK_LINES - 1 for line in looked]
