@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from pipeline.builtin_files import builtin
-from pipeline.config.document import read_document
+from pipeline.config.document import read_document, read_text
 from pipeline.config.endpoints import config_home
 from pipeline.config.groups import FieldName, Group
 from pipeline.config.loading import Loaded
@@ -71,7 +71,7 @@ def shutdown_before(loaded: Loaded, model: str, end: datetime) -> Shutdown | Non
     for name in _names(model):
         for path in _files(loaded):
             # Looked for before it is parsed: that takes milliseconds, and most models are not in it.
-            if not re.search(rb"\b" + re.escape(name.encode()) + rb"['\"]?\s*:", path.read_bytes()):
+            if not re.search(rf"\b{re.escape(name)}['\"]?\s*:", read_text(path)):
                 continue
             found = _entry(path, loaded.endpoint.provider, name)
             if found is not None:

@@ -11,7 +11,6 @@ from itertools import islice
 
 from pipeline.assembly import Parts, assemble, places_of
 from pipeline.config import Loaded
-from pipeline.core.tokens import encoding_name, has_own_encoding
 from pipeline.errors import UsageError
 from pipeline.events import Notice, Observer, Observers
 from pipeline.planning.conclusion import conclude
@@ -62,11 +61,10 @@ async def plan(
         settled = NONE if fresh else await asyncio.to_thread(_settled, loaded, source, observers)
         model = loaded.config.model or await _model_of_lines(source)
         reader = await asyncio.to_thread(Reader, loaded, parts, model)
-        prices = Prices(parts, datetime.now(UTC), counted=reader.exact)
+        prices = Prices(parts, datetime.now(UTC), reader.counts)
         planner = _Planner(loaded, parts, source, settled, reader, prices, progress)
         figures = await (planner.whole() if sample is None else planner.sampled(sample))
-    exact = reader.exact and all(_same_encoding(model, other) for other in prices.models)
-    return conclude(loaded, parts, settled, figures, prices, exact=exact)
+    return conclude(loaded, parts, settled, figures, prices)
 
 
 class _Planner:
@@ -145,7 +143,3 @@ async def _model_of_lines(source: Source) -> str:
         async for page in pages:
             return first_model(page)
     return ""
-
-
-def _same_encoding(model: str, other: str) -> bool:
-    return model == other or (has_own_encoding(other) and encoding_name(model) == encoding_name(other))

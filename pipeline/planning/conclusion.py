@@ -17,7 +17,7 @@ from pipeline.storage.progress import Progress
 _MINUTE = 60.0
 
 
-def conclude(loaded: Loaded, parts: Parts, settled: Progress, figures: Figures, prices: Prices, *, exact: bool) -> Plan:
+def conclude(loaded: Loaded, parts: Parts, settled: Progress, figures: Figures, prices: Prices) -> Plan:
     """Return the plan that figures make."""
     by = _seconds_by(parts.limits, figures)
     bound_by = max(by, key=lambda limit: by[limit], default="concurrency")
@@ -36,7 +36,7 @@ def conclude(loaded: Loaded, parts: Parts, settled: Progress, figures: Figures, 
         cost_nusd=None if cost is None else cost.input_nusd,
         cost_bound_nusd=None if cost is None else cost.bound_nusd,
         price_source=None if cost is None else cost.price_source,
-        exact=exact,
+        exact=prices.exact,
         cost_least_nusd=None if cost is None else cost.least_nusd,
         cost_expected_nusd=None if cost is None else _expected(cost, settled, figures),
         cost=cost,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from pipeline.assembly import Parts
 from pipeline.core.forecast import NOTHING, Forecast, forecast, in_batch_api
+from pipeline.core.pricing import CACHED
 from pipeline.planning.values import Cost
 from pipeline.types import Item
-
-MOST_MODELS = 1024
-"""Lines may name as many models as they like."""
 
 
 class Priced(NamedTuple):
@@ -28,41 +27,45 @@ class Prices:
     Args:
         parts: What a run is made of.
         at: When the requests are sent.
-        counted: Whether tokens are counted with the model's vocabulary.
+        counts: Whether the tokens of requests to a model are counted with its vocabulary.
 
     Attributes:
+        exact: Whether those of all requests so far are.
         models: Those that are asked for.
         unbounded: Whether nothing bounds the output of some request.
     """
 
-    def __init__(self, parts: Parts, at: datetime, *, counted: bool) -> None:
+    def __init__(self, parts: Parts, at: datetime, counts: Callable[[str], bool]) -> None:
         self._parts = parts
         self._at = at
-        self._counted = counted
+        self._counts = lru_cache(CACHED)(counts)
         self._sources: tuple[set[str], set[str]] = (set(), set())
         self._unpriced = self._no_batch = False
         self.models: set[str] = set()
+        self.exact = True
         self.unbounded = False
 
     def of(self, items: Sequence[Item], tokens_in: int, tokens_out: int) -> Priced:
         """Return what the request that holds `items` would cost."""
         body = self._parts.job.body(items)
         model, tier = str(body["model"]), body.get("service_tier")
-        if len(self.models) < MOST_MODELS:
+        if len(self.models) < CACHED:  # lines may name as many as they like
             self.models.add(model)
+        counted = self._counts(model)
+        self.exact &= counted
         self.unbounded |= any(item.output_tokens is None for item in items)
         quotes = self._parts.prices.quotes(model, tier if isinstance(tier, str) else None, self._at)
         if quotes is None:
             self._unpriced = True
             return Priced()
         self._sources[0].add(quotes.asked.label)
-        asked = forecast(quotes, tokens_in, tokens_out, counted=self._counted)
+        asked = forecast(quotes, tokens_in, tokens_out, counted=counted)
         batch = in_batch_api(quotes)
         if batch is None:
             self._no_batch = True
             return Priced(asked)
         self._sources[1].add(batch.asked.label)
-        return Priced(asked, forecast(batch, tokens_in, tokens_out, counted=self._counted))
+        return Priced(asked, forecast(batch, tokens_in, tokens_out, counted=counted))
 
     def cost(self, sums: Forecast) -> Cost | None:
         """Return a sum for the plan; None where the price of some request is not known."""

@@ -49,19 +49,19 @@ class Reader:
         loaded: The config.
         parts: What a run is made of.
         model: Whose vocabulary counts.
-
-    Attributes:
-        exact: Whether tokens are counted with the vocabulary of the model.
     """
 
     def __init__(self, loaded: Loaded, parts: Parts, model: str) -> None:
-        encoding = encoding_name(model)
-        vocabulary = load_vocabulary(encoding)
-        self.exact = vocabulary is not None and has_own_encoding(model)
+        self._encoding = encoding_name(model)
+        vocabulary = load_vocabulary(self._encoding)
         self._parts = parts
-        self._counting = Counting(TextTokenizer(encoding, vocabulary))
+        self._counting = Counting(TextTokenizer(self._encoding, vocabulary))
         spec = replace(parts.spec, tokenizer=self._counting)
         self._counted = resolve_job(loaded.config.job, loaded)(spec) if vocabulary is not None else None
+
+    def counts(self, model: str) -> bool:
+        """Whether the tokens of requests to `model` are counted with its own vocabulary, and not estimated."""
+        return self._counted is not None and has_own_encoding(model) and encoding_name(model) == self._encoding
 
     @property
     def cut(self) -> int:

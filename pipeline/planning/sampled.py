@@ -35,6 +35,7 @@ class _Read(NamedTuple):
 
 
 _SETTLED = _Read()
+"""A line that is none of those that are left; told from others by identity."""
 
 
 class FromSample:

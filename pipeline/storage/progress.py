@@ -52,9 +52,9 @@ def read_progress(places: Places) -> Progress | None:
 
     A copy is read, in the state directory: a reader of the file itself could keep a run that is just starting from it.
     """
-    if not places.ledger.exists():
-        return NONE
     try:
+        if not places.ledger.exists():
+            return NONE
         with tempfile.TemporaryDirectory(prefix="reading-", dir=places.state) as folder:
             copy = Path(folder, places.ledger.name)
             for ending in ("-wal", ""):

@@ -87,6 +87,15 @@ def test_a_table_that_is_none_is_refused_with_file_line_and_key(tmp_path: Path) 
         shutdown_before(loaded(tmp_path, XDG_CONFIG_HOME=str(tmp_path)), "gpt-4o", LATER)
 
 
+def test_a_table_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "pipeline" / "models.yaml"
+    table.parent.mkdir()
+    table.write_bytes(b"openai:\n  \xff: {}\n")
+
+    with pytest.raises(UsageError, match=r"models\.yaml:2: is not UTF-8"):
+        shutdown_before(loaded(tmp_path, XDG_CONFIG_HOME=str(tmp_path)), "gpt-4o", LATER)
+
+
 def test_every_entry_that_comes_with_the_program_is_one() -> None:
     data = read_document(builtin("models.yaml")).data
 

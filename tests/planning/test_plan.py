@@ -193,7 +193,12 @@ async def test_lines_of_models_with_other_vocabularies_are_not_said_to_be_counte
     bodies = [{"model": model, "prompt": "a", "max_tokens": 1} for model in ("gpt-4", "gpt-4o")]
     lines = [{"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": body} for body in bodies]
 
-    assert not (await plan(config(tmp_path, lines, {"job": "completions"}))).exact
+    found = await plan(config(tmp_path, lines, {"job": "completions"}))
+
+    assert not found.exact
+    assert found.cost_bound_nusd is not None
+    assert found.cost_nusd is not None
+    assert found.cost_bound_nusd > found.cost_nusd + 60 * 1000 + 10 * 1000  # the second's input is estimated
 
 
 async def test_a_model_of_unknown_vocabulary_has_estimated_tokens_and_a_wide_interval(tmp_path: Path) -> None:
