@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 def load_config(path: Path, overrides: Mapping[str, Json], environ: Mapping[str, str] = os.environ) -> Loaded:
     """Return the config at `path`, as flags, environment, `.env`, file and defaults make it.
 
-    The key then is in what is returned, and no longer in the process's environment, which every child would inherit.
+    Its secrets then are in what is returned, and no longer in the process's environment, which every child would
+    inherit.
 
     Raises:
         UsageError: It is refused; the message names file, line and key.
     """
     # pydantic and YAML take a fifth of a second, which --help need not wait for.
-    from pipeline.config import load, variable_of  # noqa: PLC0415
+    from pipeline.config import load  # noqa: PLC0415
 
     loaded = load(path, overrides, dict(environ))
-    variable = variable_of(loaded.endpoint.api_key) if loaded.endpoint.api_key else None
-    if variable is not None:
+    for variable in loaded.secret_variables:
         os.environ.pop(variable, None)
     return loaded

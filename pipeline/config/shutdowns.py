@@ -14,7 +14,7 @@ from pydantic import AfterValidator
 from pipeline.builtin_files import builtin
 from pipeline.config.document import read_document, read_text
 from pipeline.config.endpoints import config_home
-from pipeline.config.groups import FieldName, Group
+from pipeline.config.group import FieldName, Group
 from pipeline.config.loading import Loaded
 from pipeline.config.origin import Problem, dotted, refusal
 from pipeline.config.settings import check

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import aclosing
-from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 
@@ -61,7 +61,7 @@ async def plan(
         settled = NONE if fresh else await asyncio.to_thread(_settled, loaded, source, observers)
         model = loaded.config.model or await _model_of_lines(source)
         reader = await asyncio.to_thread(Reader, loaded, parts, model)
-        prices = Prices(parts, datetime.now(UTC), reader.counts)
+        prices = Prices(parts, time.time(), reader.counts)
         planner = _Planner(loaded, parts, source, settled, reader, prices, progress)
         figures = await (planner.whole() if sample is None else planner.sampled(sample))
     return conclude(loaded, parts, settled, figures, prices)

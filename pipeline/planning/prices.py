@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -26,7 +25,7 @@ class Prices:
 
     Args:
         parts: What a run is made of.
-        at: When the requests are sent.
+        at: When the requests are sent, in seconds since the epoch.
         counts: Whether the tokens of requests to a model are counted with its vocabulary.
 
     Attributes:
@@ -35,7 +34,7 @@ class Prices:
         unbounded: Whether nothing bounds the output of some request.
     """
 
-    def __init__(self, parts: Parts, at: datetime, counts: Callable[[str], bool]) -> None:
+    def __init__(self, parts: Parts, at: float, counts: Callable[[str], bool]) -> None:
         self._parts = parts
         self._at = at
         self._counts = lru_cache(CACHED)(counts)

@@ -11,7 +11,7 @@ from pipeline.core.pricing import Price, PriceBook, PriceCard, Rates, Tier
 from pipeline.core.request_prices import Quotes, RequestPrices
 from pipeline.types import Request, Response, Usage
 
-AT = datetime(2026, 11, 21, tzinfo=UTC)
+AT = datetime(2026, 11, 21, tzinfo=UTC).timestamp()
 USD = 1_000_000_000
 """Nano-USD a million tokens: 1,000 a token."""
 

@@ -37,7 +37,7 @@ def bill(
     """What a response by `model` costs that was asked for in `tier` and answered in `answered`."""
     asked = Request("/chat/completions", b"{}", (), model, tokens=0, input_bound=0, output_bound=0)
     response = Response(200, {}, b"", usage=usage, model=model, service_tier=answered)
-    return prices(tier).cost(asked, response, at)
+    return prices(tier).cost(asked, response, at.timestamp())
 
 
 def test_embeddings_in_the_batch_api_cost_half_though_genai_prices_says_the_whole() -> None:
@@ -127,7 +127,7 @@ def test_a_server_of_ones_own_costs_nothing() -> None:
     free = RequestPrices(load_price_book("free", []), tier=None, refuse_unknown=True, remark=REMARKS.append)
     asked = Request("/completions", b"{}", (), "llama", tokens=0, input_bound=9, output_bound=9)
 
-    assert free.cost(asked, Response(200, {}, b"", usage=Usage(9, 9), model="llama"), NOW) == 0
+    assert free.cost(asked, Response(200, {}, b"", usage=Usage(9, 9), model="llama"), NOW.timestamp()) == 0
     assert free.sources == {"free"}
 
 
@@ -135,7 +135,7 @@ def test_a_cost_says_where_its_price_is_from_and_of_which_day() -> None:
     standard, batch = prices(), prices("batch")
     asked = Request("/embeddings", b"{}", (), "text-embedding-3-small", tokens=0, input_bound=0, output_bound=0)
     for counted in (standard, batch):
-        counted.cost(asked, Response(200, {}, b"", usage=Usage(1), model="text-embedding-3-small"), NOW)
+        counted.cost(asked, Response(200, {}, b"", usage=Usage(1), model="text-embedding-3-small"), NOW.timestamp())
 
     assert standard.sources == {"genai-prices 0.2.3 of 2026-11-10"}
     assert batch.sources == {"prices.yaml on genai-prices 0.2.3 of 2026-11-20"}
