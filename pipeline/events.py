@@ -32,6 +32,14 @@ class RecordsSettled(NamedTuple):
     failed: int
 
 
+class RecordFailed(NamedTuple):
+    """A record became a dead letter; it is among those that the next `RecordsSettled` counts."""
+
+    line: int
+    custom_id: str
+    code: str
+
+
 class Paused(NamedTuple):
     """The endpoint is paused: a 429 with a hint, or an open circuit."""
 
@@ -47,7 +55,7 @@ class Notice(NamedTuple):
     message: str
 
 
-Event = AttemptSent | AttemptEnded | RecordsSettled | Paused | Notice
+Event = AttemptSent | AttemptEnded | RecordsSettled | RecordFailed | Paused | Notice
 
 
 class Observer(Protocol):

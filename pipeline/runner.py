@@ -18,7 +18,7 @@ from pipeline.backends.base import Backend
 from pipeline.backends.endpoint import Endpoint
 from pipeline.backends.http import HttpBackend
 from pipeline.clock import SystemClock
-from pipeline.config import Loaded, fingerprint
+from pipeline.config import Loaded, fingerprint, values
 from pipeline.core.backoff import RetryBudget, RetryPolicy
 from pipeline.core.circuit import CircuitPolicy
 from pipeline.core.packing import Packer
@@ -35,11 +35,14 @@ from pipeline.middleware.throttle import Throttle
 from pipeline.middleware.trace import Trace
 from pipeline.middleware.validation import Validation
 from pipeline.observers.pacing import Plan
+from pipeline.observers.recorded import About, Setting
+from pipeline.observers.recorder import Recorder
 from pipeline.observers.snapshot import Snapshot
 from pipeline.observers.status import RunName, Status
 from pipeline.observers.summary import Summary
 from pipeline.observers.tally import Tally
 from pipeline.observers.watchdog import Watchdog
+from pipeline.secret import redact_patterns
 from pipeline.storage.changes import accept_changes
 from pipeline.storage.checkpoint import open_ledger, open_output
 from pipeline.storage.commit import Journal
@@ -181,10 +184,12 @@ class Run:
             ledger.set_meta(input=_identity(source, self._loaded.config.limit))
             if self._earlier.retry is not None:
                 ledger.revive(self._earlier.retry)
+        recorder = Recorder(places.history, _about(self._loaded, parts), ledger, self._tally, self._clock)
+        self.observers.add(recorder)
         journal = Journal(ledger, log)
         journal.start()
         try:
-            complete = await self._send(parts, source, ledger, journal)
+            complete = await self._send(parts, source, ledger, journal, recorder)
         finally:
             await journal.close(self._status.day())
             if journal.failure is not None:
@@ -192,12 +197,13 @@ class Run:
             with ledger.transaction():
                 ledger.set_meta(requests=self._status.requests(), price_sources=self._status.price_sources())
             write_dead_letters(ledger, places)
+            await recorder.end()
         if not complete or ledger.done.total != ledger.records_read:
             raise StateMismatch(f"{ledger.records_read - ledger.done.total} records have no outcome: run again")
         lines = sum(chunk.lines for chunk in ledger.chunks.values())
         await asyncio.to_thread(finish, ledger, log, places, self._loaded.config.output.order, lines)
 
-    async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal) -> bool:
+    async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal, recorder: Recorder) -> bool:
         config = self._loaded.config
         done = ledger.done
 
@@ -225,6 +231,7 @@ class Run:
             self.observers.add(watchdog)
             beside = [asyncio.create_task(self._status.tick(self.observers)), asyncio.create_task(watchdog.turn())]
             beside.append(asyncio.create_task(throttle.keep_in_step()))
+            beside.append(asyncio.create_task(recorder.keep(self.observers)))
             deadline = self._deadline(engine)
             if self._interrupted is not None:
                 engine.stop(self._interrupted)
@@ -298,6 +305,20 @@ def _is_scarce(remaining: int | None, wanted: int) -> bool:
 def _name(loaded: Loaded) -> RunName:
     config, limits = loaded.config, loaded.config.limits
     return RunName(config.job, config.name, config.endpoint, limits.rpm, limits.tpm)
+
+
+def _about(loaded: Loaded, parts: Parts) -> About:
+    limits = parts.limits
+    settings = [Setting(key, redact_patterns(value), str(origin)) for key, value, origin in values(loaded)]
+    return About(
+        loaded.config.model or "",
+        loaded.config.endpoint,
+        limits.rpm,
+        limits.tpm,
+        limits.concurrency,
+        parts.max_items,
+        settings,
+    )
 
 
 def _identity(source: Source, limit: int | None) -> str:

@@ -1,6 +1,6 @@
 """YAML → frozen values; errors with file, line and key."""
 
-from pipeline.config.display import show
+from pipeline.config.display import show, values
 from pipeline.config.endpoints import EndpointConfig, config_home
 from pipeline.config.groups import Config, Message
 from pipeline.config.identity import fingerprint
@@ -25,5 +25,6 @@ __all__ = [
     "resolve_job",
     "schema",
     "show",
+    "values",
     "variable_of",
 ]

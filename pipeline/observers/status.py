@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,8 +16,9 @@ from pipeline.clock import Clock
 from pipeline.errors import JobStopped, StorageFailed
 from pipeline.events import Notice, Observer
 from pipeline.observers.pacing import Pacing, Plan
+from pipeline.observers.progress import Pace, seconds_left, share
 from pipeline.observers.snapshot import Snapshot
-from pipeline.observers.summary import Money, Part, Records, Requests, Summary, less, retried_nusd, tokens_of
+from pipeline.observers.summary import Money, Now, Part, Records, Requests, Summary, less, retried_nusd, tokens_of
 from pipeline.observers.tally import Tally
 from pipeline.storage.entries import Spend
 from pipeline.storage.ledger import Ledger
@@ -54,6 +56,7 @@ class Status:
         self._prices: RequestPrices | None = None
         self._throttle: Throttle | None = None
         self._pacing: Pacing | None = None
+        self._pace = Pace()
         self._before = Part()
         self._earlier = Requests()
         self._began = self._started_at = 0.0
@@ -144,7 +147,7 @@ class Status:
                 continue
             if self._ledger.budget.crossed_soft():
                 observers.see(Notice("warning", "the soft budget is reached"))
-            content = self._json(self._summary("running", None, None))
+            content = self._json(replace(self._summary("running", None, None), now=self._now()))
             try:
                 await asyncio.to_thread(replace_durably, self._places.status, content)
             except StorageFailed as error:
@@ -184,6 +187,23 @@ class Status:
             codes=self._codes(exit_code),
             notices=tuple(notice.message for notice in self._tally.notices),
             pace=self._pacing.as_dict() if self._pacing is not None and self._tally.sent else None,
+        )
+
+    def _now(self) -> Now:
+        seen = self.snapshot()
+        per_second = self._pace.see(seen)
+        left = seconds_left(seen, per_second)
+        done = share(seen)
+        return Now(
+            fraction=None if done is None else round(done, 6),
+            records_per_second=round(per_second, 3),
+            seconds_left=None if left is None else round(left, 1),
+            in_flight=seen.in_flight,
+            requests_per_minute=round(max(0.0, seen.requests_per_minute), 1),
+            rpm=seen.rpm_limit,
+            tokens_per_minute=round(max(0.0, seen.tokens_per_minute), 1),
+            tpm=seen.tpm_limit,
+            paused=seen.paused,
         )
 
     def _codes(self, exit_code: int | None) -> dict[str, int]:
