@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from datetime import UTC, datetime
 
 from pipeline.assembly import Parts, assemble, places_of
 from pipeline.backends.base import Backend
@@ -308,16 +309,16 @@ def _name(loaded: Loaded) -> RunName:
 
 
 def _about(loaded: Loaded, parts: Parts) -> About:
-    limits = parts.limits
-    settings = [Setting(key, redact_patterns(value), str(origin)) for key, value, origin in values(loaded)]
+    config, limits = loaded.config, parts.limits
     return About(
-        loaded.config.model or "",
-        loaded.config.endpoint,
-        limits.rpm,
-        limits.tpm,
-        limits.concurrency,
-        parts.max_items,
-        settings,
+        model=config.model or "",
+        endpoint=config.endpoint,
+        rpm=limits.rpm,
+        tpm=limits.tpm,
+        concurrency=limits.concurrency,
+        max_items=parts.max_items,
+        rates=parts.prices.rates(config.model, datetime.now(UTC)) if config.model else None,
+        settings=[Setting(key, redact_patterns(value), str(origin)) for key, value, origin in values(loaded)],
     )
 
 

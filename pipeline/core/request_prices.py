@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from pipeline.core.pricing import CACHED, MINUTE, TIERS, Price, PriceBook, PriceCard, Tier, dearest, tier_named
+from pipeline.core.pricing import CACHED, MINUTE, TIERS, Price, PriceBook, PriceCard, Rates, Tier, dearest, tier_named
 from pipeline.errors import Rejected
 from pipeline.types import Request, Response
 
@@ -106,6 +106,11 @@ class RequestPrices:
     def knows(self, model: str, at: datetime) -> bool:
         """Whether responses by `model` have a price; where not, a cost of 0 is an unknown one."""
         return self._book.card(model, at.timestamp()) is not None
+
+    def rates(self, model: str, at: datetime) -> Rates | None:
+        """Return what a million tokens of each kind cost in the tier asked for; None where nobody knows it."""
+        price = self._book.price(model, self._tier, at.timestamp())
+        return price.rates if price is not None else None
 
     def price(self, request: Request, at: datetime) -> Price | None:
         """Return the dearest price that `request` can be charged when sent at `at`; None where nobody knows it."""

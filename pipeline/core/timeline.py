@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import ceil
+from collections.abc import Mapping, Sequence
+from math import ceil, floor
+from typing import NamedTuple
 
 from pipeline.types import Json
 
@@ -20,6 +21,18 @@ seconds for which the endpoint was paused."""
 _WIDTHS = frozenset(WIDTH * 2**merges for merges in range(40))
 
 Row = list[float]
+
+
+class Step(NamedTuple):
+    """What happened from one moment to another, by column."""
+
+    start: float
+    end: float
+    sums: Sequence[float]
+
+    def per_minute(self, *columns: int) -> float:
+        """Return the sum of some columns, as a rate."""
+        return sum(self.sums[column] for column in columns) * 60 / (self.end - self.start)
 
 
 class Timeline:
@@ -73,6 +86,22 @@ class Timeline:
                 mine[column] += amount
         self.seconds = begins + later.seconds
         return begins
+
+    def steps(self, most: int, shortest: float) -> list[Step]:
+        """Return the time in at most `most` parts, each of at least `shortest` seconds or a twelfth of the whole."""
+        rows = len(self.rows)
+        shortest = min(shortest, self.seconds / 12)
+        together = max(1, ceil(rows / most), ceil(shortest / self.width))
+        length = together * self.width
+        # What is left at the end is a part of its own only where it is long enough for a rate.
+        parts = max(1, floor(self.seconds / length + 0.5))
+        return [
+            self._step(part * together, (part + 1) * together if part + 1 < parts else rows) for part in range(parts)
+        ]
+
+    def _step(self, first: int, beyond: int) -> Step:
+        sums = tuple(map(sum, zip(*self.rows[first:beyond], strict=True)))
+        return Step(first * self.width, min(beyond * self.width, max(self.seconds, WIDTH)), sums or (0,) * len(COLUMNS))
 
     def as_dict(self) -> dict[str, Json]:
         """Return what `of` reads."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,12 +11,14 @@ import orjson
 from pipeline.core.failures import Failures
 from pipeline.core.history import History
 from pipeline.errors import StateMismatch
-from pipeline.storage.entries import Spend
-from pipeline.types import Json, Usage
+from pipeline.storage.entries import Kind, Spend
+from pipeline.types import Json
 
 MOST_BYTES = 512 * 1024
 """No history is larger, whatever ids, codes and models it was made of. A usual one has 20 KiB."""
-MOST_SPENDS = 60
+MOST_SUMS = 30
+OTHERS = "other models"
+"""Servers name models as they like."""
 _VERSION = 1
 _MOST_SETTINGS = 100
 _LONGEST_NAME = 120
@@ -41,7 +43,35 @@ class About(NamedTuple):
     concurrency: int
     max_items: int
     """The most records in one request."""
+    rates: Sequence[int] | None
+    """What a million tokens of each kind cost in nano-USD, in the order of `pricing.Rates`; None where unknown."""
     settings: Sequence[Setting]
+
+
+class Sum(NamedTuple):
+    """What was spent on a model, by kind."""
+
+    model: str
+    kind: Kind
+    requests: int
+    input: int
+    """Tokens; `cached` and `cache_write` are parts of it, `reasoning` of `output`."""
+    cached: int
+    cache_write: int
+    output: int
+    reasoning: int
+    cost: int
+    """Nano-USD."""
+
+    @classmethod
+    def of(cls, spend: Spend) -> Sum:
+        usage = spend.usage
+        tokens = (usage.input, usage.cached, usage.cache_write, usage.output, usage.reasoning)
+        return cls(spend.model, spend.kind, spend.requests, *tokens, spend.cost)
+
+    def plus(self, other: Sum) -> Sum:
+        """Return this with the numbers of `other` added."""
+        return Sum(self.model, self.kind, *(mine + theirs for mine, theirs in zip(self[2:], other[2:], strict=True)))
 
 
 class Recorded(NamedTuple):
@@ -54,8 +84,8 @@ class Recorded(NamedTuple):
     last: History
     failures: Failures
     """The records that have no result, as things stand."""
-    spends: Sequence[Spend]
-    """What was spent by model, day and kind; the smallest of many are added up under an empty model."""
+    sums: Sequence[Sum]
+    """What was spent by model and kind, over all runs."""
 
     @property
     def whole(self) -> History:
@@ -75,11 +105,15 @@ class Recorded(NamedTuple):
             {
                 "schema_version": _VERSION,
                 "ledger": self.ledger,
-                "about": {**self.about._asdict(), "settings": settings},
+                "about": {
+                    **self.about._asdict(),
+                    "rates": list(self.about.rates or ()),
+                    "settings": settings,
+                },
                 "earlier": self.earlier.as_dict(),
                 "last": self.last.as_dict(),
                 "failures": self.failures.as_list(),
-                "spends": [{**each._asdict(), "usage": list(each.usage)} for each in most_spends(self.spends)],
+                "sums": [tuple(each) for each in self.sums],
             }
         )
 
@@ -102,44 +136,37 @@ def read_history(path: Path) -> Recorded | None:
         raise StateMismatch(f"{path} is damaged; the next run begins it anew") from error
 
 
-def most_spends(spends: Sequence[Spend]) -> list[Spend]:
-    """Return the largest sums; the others are added up by kind. Servers name models as they like."""
-    ranked = sorted(spends, key=lambda spend: (-spend.cost, spend.model, spend.day))
-    kept = [spend._replace(model=spend.model[:_LONGEST_NAME]) for spend in ranked[:MOST_SPENDS]]
-    rest: dict[str, Spend] = {}
-    for spend in ranked[MOST_SPENDS:]:
-        before = rest.get(spend.kind) or Spend("", spend.day, spend.kind, 0, Usage(), 0)
-        rest[spend.kind] = before._replace(
-            requests=before.requests + spend.requests,
-            usage=_sum(before.usage, spend.usage),
-            cost=before.cost + spend.cost,
-        )
-    return [*kept, *rest.values()]
+def sums(spends: Iterable[Spend]) -> list[Sum]:
+    """Add up a rollup by model and kind, the largest first; what is beyond `MOST_SUMS` is added up by kind alone."""
+    by_model: dict[tuple[str, Kind], Sum] = {}
+    for spend in spends:
+        _add(by_model, spend.model[:_LONGEST_NAME], Sum.of(spend))
+    ranked = sorted(by_model.values(), key=lambda each: (-each.cost, each.model, each.kind))
+    others: dict[tuple[str, Kind], Sum] = {}
+    for rare in ranked[MOST_SUMS:]:
+        _add(others, OTHERS, rare)
+    return [*ranked[:MOST_SUMS], *others.values()]
+
+
+def _add(sums: dict[tuple[str, Kind], Sum], model: str, more: Sum) -> None:
+    before = sums.get((model, more.kind))
+    sums[model, more.kind] = more._replace(model=model) if before is None else before.plus(more)
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        one.input + other.input,
-        one.output + other.output,
-        one.cached + other.cached,
-        one.cache_write + other.cache_write,
-        one.reasoning + other.reasoning,
-    )
-
-
 def _recorded(data: Json) -> Recorded:
     if data["schema_version"] != _VERSION:
         raise ValueError("another version made it")
     about = About(**data["about"])
+    settings = [Setting(*map(str, setting)) for setting in about.settings]
     return Recorded(
         ledger=str(data["ledger"]),
-        about=about._replace(settings=[Setting(*map(str, setting)) for setting in about.settings]),
+        about=about._replace(rates=about.rates or None, settings=settings),
         earlier=History.of(data["earlier"]),
         last=History.of(data["last"]),
         failures=Failures.of(data["failures"]),
-        spends=[Spend(**{**each, "usage": Usage(*each["usage"])}) for each in data["spends"]],
+        sums=[Sum(*each) for each in data["sums"]],
     )

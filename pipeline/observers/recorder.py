@@ -15,7 +15,7 @@ from pipeline.core.history import History
 from pipeline.core.timeline import ANSWERED, DEAD, FAILED, INPUT, ITEMS, OK, OUTPUT, PAUSED, REFUSED, SENT
 from pipeline.errors import StateMismatch, StorageFailed
 from pipeline.events import AttemptEnded, AttemptSent, Event, Notice, Observer, Paused, RecordFailed, RecordsSettled
-from pipeline.observers.recorded import About, Recorded, read_history
+from pipeline.observers.recorded import About, Recorded, read_history, sums
 from pipeline.observers.tally import Tally
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.state import replace_durably
@@ -95,7 +95,9 @@ class Recorder:
         self._credit(now)
         self._run.timeline.reach(now)
         self._run.attempts = most_common(self._tally.errors)
-        return Recorded(self._ledger.name, self._about, self._earlier, self._run, self._failures, self._ledger.spends)
+        return Recorded(
+            self._ledger.name, self._about, self._earlier, self._run, self._failures, sums(self._ledger.spends)
+        )
 
     async def _write(self) -> None:
         await asyncio.to_thread(replace_durably, self._path, self.recorded().as_json())

@@ -43,7 +43,7 @@ async def _measure(folder: Path, events: int) -> None:
     ledger, log, _ = open_both(places)
     clock = SystemClock()
     tally = Tally(clock.monotonic)
-    recorder = Recorder(places.history, About("m", "simulator", 600, None, 16, 20, []), ledger, tally, clock)
+    recorder = Recorder(places.history, About("m", "simulator", 600, None, 16, 20, None, []), ledger, tally, clock)
     took = 0.0
     for number in range(100):
         took += _see(recorder, events // 100)

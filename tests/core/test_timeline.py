@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -108,3 +109,24 @@ def test_what_is_no_timeline_is_refused(change: dict[str, object]) -> None:
 
     with pytest.raises((KeyError, TypeError, ValueError)):
         Timeline.of({**good, **change})
+
+
+@given(MOMENTS, st.integers(1, 240), st.floats(0, 60))
+def test_steps_hold_all_that_happened_side_by_side(moments: list[float], most: int, shortest: float) -> None:
+    timeline = sent_at(*moments)
+    steps = timeline.steps(most, shortest)
+
+    assert sum(step.sums[SENT] for step in steps) == len(moments)
+    assert 1 <= len(steps) <= most
+    assert steps[0].start == 0
+    assert all(one.end == other.start for one, other in pairwise(steps))
+    assert all(step.end > step.start for step in steps)
+
+
+def test_a_rate_is_of_the_time_that_has_passed_and_not_of_the_whole_row() -> None:
+    timeline = Timeline()
+    for at in (0.1, 0.6, 1.1, 1.6, 2.1, 2.6):
+        timeline.row(at)[SENT] += 1
+    timeline.reach(3.0 - 1e-9)
+
+    assert [step.per_minute(SENT) for step in timeline.steps(3, 0)] == pytest.approx([120, 120, 120])

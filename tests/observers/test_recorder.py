@@ -3,13 +3,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import orjson
 import pytest
 
 from pipeline.core.timeline import ANSWERED, DEAD, FAILED, INPUT, ITEMS, OK, PAUSED, REFUSED, SENT
 from pipeline.errors import StateMismatch
 from pipeline.events import AttemptEnded, AttemptSent, Event, Notice, Paused, RecordFailed, RecordsSettled
-from pipeline.observers.recorded import MOST_BYTES, MOST_SPENDS, About, Setting, most_spends, read_history
+from pipeline.observers.recorded import MOST_BYTES, MOST_SUMS, OTHERS, About, Setting, read_history, sums
 from pipeline.observers.recorder import Recorder
 from pipeline.observers.tally import Tally
 from pipeline.storage.entries import Bury, Kind, Spend
@@ -18,7 +17,7 @@ from pipeline.storage.state import Places
 from pipeline.types import DeadLetter, Usage
 from tests.storage.outputs import close_both, open_both, places_in
 
-ABOUT = About("m", "simulator", 600, None, 16, 20, [Setting("model", '"m"', "a.yaml:3")])
+ABOUT = About("m", "simulator", 600, None, 16, 20, None, [Setting("model", '"m"', "a.yaml:3")])
 ANSWER = AttemptEnded(0.25, 20, 300, 40, None, None, 200)
 REFUSAL = AttemptEnded(0.01, 20, 0, 0, "Throttled", "rate_limit_exceeded", 429)
 TIMEOUT = AttemptEnded(5.0, 20, 0, 0, "Ambiguous", "timeout", None)
@@ -197,14 +196,15 @@ async def test_whatever_happens_the_file_stays_below_its_bound(places: Places, l
 
 
 def test_the_largest_sums_are_kept_and_the_rest_adds_up() -> None:
-    spends = [Spend(f"m{n}", "2026-11-21", "ok", 1, Usage(n, 1), n) for n in range(MOST_SPENDS + 10)]
-    kept = most_spends(spends)
+    days = ("2026-11-20", "2026-11-21")
+    spends = [Spend(f"m{n}", day, "ok", 1, Usage(n, 1), n) for n in range(MOST_SUMS + 10) for day in days]
+    kept = sums(spends)
 
-    assert len(kept) == MOST_SPENDS + 1
-    assert (kept[-1].model, kept[-1].requests) == ("", 10)
-    assert sum(spend.cost for spend in kept) == sum(spend.cost for spend in spends)
-    assert sum(spend.usage.input for spend in kept) == sum(spend.usage.input for spend in spends)
-    assert orjson.loads(orjson.dumps([list(spend.usage) for spend in kept]))
+    assert len(kept) == MOST_SUMS + 1
+    assert (kept[0].model, kept[0].cost, kept[0].requests) == ("m39", 39 + 39, 2)
+    assert (kept[-1].model, kept[-1].requests) == (OTHERS, 20)
+    assert sum(each.cost for each in kept) == sum(spend.cost for spend in spends)
+    assert sum(each.input for each in kept) == sum(spend.usage.input for spend in spends)
 
 
 async def test_what_is_kept_up_is_written_while_it_runs(places: Places, ledger: Ledger) -> None:
