@@ -11,7 +11,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -285,9 +284,8 @@ class Engine:
                 dead.append(self._refused(item.record, error, request))
                 continue
             results.append(Result(item.record.line, content))
-        day = datetime.fromtimestamp(self._clock.now(), UTC).date().isoformat()
         attempt = attempt_number(response.attempt)
-        return Settle(attempt, response.cost_nusd, response.usage, response.model, day, results, dead)
+        return Settle(attempt, response.cost_nusd, response.usage, response.model, results, dead)
 
     def _line(self, response: Response, record: Record, answer: Mapping[str, Json], usage: Usage, cost: int) -> bytes:
         identity = f"{response.attempt}-{record.line}-{cost}"

@@ -39,7 +39,8 @@ from pipeline.observers.pacing import Plan
 from pipeline.observers.recorded import About, Setting
 from pipeline.observers.recorder import Recorder
 from pipeline.observers.snapshot import Snapshot
-from pipeline.observers.status import RunName, Status
+from pipeline.observers.spending import RunName
+from pipeline.observers.status import Status
 from pipeline.observers.summary import Summary
 from pipeline.observers.tally import Tally
 from pipeline.observers.watchdog import Watchdog
@@ -192,7 +193,7 @@ class Run:
         try:
             complete = await self._send(parts, source, ledger, journal, recorder)
         finally:
-            await journal.close(self._status.day())
+            await journal.close()
             if journal.failure is not None:
                 raise journal.failure
             with ledger.transaction():
@@ -231,6 +232,7 @@ class Run:
             watchdog = Watchdog(config.timeout, lambda: len(drain.on_wire))
             self.observers.add(watchdog)
             beside = [asyncio.create_task(self._status.tick(self.observers)), asyncio.create_task(watchdog.turn())]
+            beside.append(asyncio.create_task(self._status.share(self.observers)))
             beside.append(asyncio.create_task(throttle.keep_in_step()))
             beside.append(asyncio.create_task(recorder.keep(self.observers)))
             deadline = self._deadline(engine)
@@ -305,7 +307,16 @@ def _is_scarce(remaining: int | None, wanted: int) -> bool:
 
 def _name(loaded: Loaded) -> RunName:
     config, limits = loaded.config, loaded.config.limits
-    return RunName(config.job, config.name, config.endpoint, limits.rpm, limits.tpm)
+    return RunName(
+        config=str(loaded.path.absolute()),
+        job=config.job,
+        name=config.name,
+        endpoint=config.endpoint,
+        model=config.model or "",
+        tags=tuple(f"{key}={value}" for key, value in sorted(config.tags.items())),
+        rpm=limits.rpm,
+        tpm=limits.tpm,
+    )
 
 
 def _about(loaded: Loaded, parts: Parts) -> About:

@@ -112,6 +112,15 @@ class RequestPrices:
         price = self._book.price(model, self._tier, at.timestamp())
         return price.rates if price is not None else None
 
+    def saved(self, model: str, cached: int, at: datetime) -> int:
+        """Return what `cached` input tokens cost `model` less, in the tier of the config, than input that is not.
+
+        It is the least: where long requests cost more, or a record asked for a dearer tier, more was saved.
+        """
+        card = self._book.card(model, at.timestamp())
+        price = card and card.price(self._tier)
+        return 0 if price is None else max(0, price.discount(cached))
+
     def price(self, request: Request, at: datetime) -> Price | None:
         """Return the dearest price that `request` can be charged when sent at `at`; None where nobody knows it."""
         # A record may name a tier of its own: then it may be charged any.

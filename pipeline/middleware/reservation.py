@@ -26,7 +26,7 @@ class Intents(Protocol):
     async def reserve(self, lines: tuple[int, ...], amount: int, model: str) -> str:
         """Make the intent durable; raises BudgetReached where `amount` nano-USD do not fit."""
 
-    def release(self, attempt: str, *, day: str, billed: bool, ambiguous: bool) -> None:
+    def release(self, attempt: str, *, billed: bool, ambiguous: bool) -> None:
         """Record that the attempt brought no answer."""
 
 
@@ -90,10 +90,10 @@ class Reservation:
             return response._replace(attempt=attempt, cost_nusd=cost)
         except PipelineError as error:
             ambiguous = error.billed and isinstance(error, Retryable) and not isinstance(error, Malformed)
-            self._release(attempt, at, billed=error.billed, ambiguous=ambiguous)
+            self._intents.release(attempt, billed=error.billed, ambiguous=ambiguous)
             raise
         except Exception:  # a bug: it may have been billed, and others may be waiting for the money set aside
-            self._release(attempt, at, billed=True, ambiguous=False)
+            self._intents.release(attempt, billed=True, ambiguous=False)
             raise
 
     def _tightened(self, request: Request, at: datetime) -> Request:
@@ -101,9 +101,6 @@ class Reservation:
         if self._shrink is None or self._scarce is None or not self._scarce(self._prices.bound(request, at)):
             return request
         return request._replace(input_bound=self._shrink(request))
-
-    def _release(self, attempt: str, at: datetime, *, billed: bool, ambiguous: bool) -> None:
-        self._intents.release(attempt, day=at.date().isoformat(), billed=billed, ambiguous=ambiguous)
 
     def _refuse_third(self, request: Request) -> None:
         """Refuse records whose outcome stayed unknown too often; of several, each is then looked at alone."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-from pathlib import Path
 from typing import NamedTuple
 
 import orjson
 
 from pipeline.errors import StateMismatch
-from pipeline.storage.state import Places
+from pipeline.storage.state import Places, lock_holder
 from pipeline.types import Json
 
 
@@ -50,19 +47,3 @@ def _read(places: Places) -> Json:
         return None
     except (OSError, orjson.JSONDecodeError) as error:
         raise StateMismatch(f"{places.status} cannot be read: it is no status file of pipeline") from error
-
-
-def lock_holder(path: Path) -> str | None:
-    """Return who holds a lock, or None where nobody does. Tries it, shared, for no longer than the look."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return os.pread(descriptor, 200, 0).decode("ascii", "replace").strip() or "a process that is just starting"
-    else:
-        return None
-    finally:
-        os.close(descriptor)

@@ -67,7 +67,7 @@ class Sum(NamedTuple):
     def of(cls, spend: Spend) -> Sum:
         usage = spend.usage
         tokens = (usage.input, usage.cached, usage.cache_write, usage.output, usage.reasoning)
-        return cls(spend.model, spend.kind, spend.requests, *tokens, spend.cost)
+        return cls(spend.key.model, spend.kind, spend.requests, *tokens, spend.cost)
 
     def plus(self, other: Sum) -> Sum:
         """Return this with the numbers of `other` added."""
@@ -140,7 +140,7 @@ def sums(spends: Iterable[Spend]) -> list[Sum]:
     """Add up a rollup by model and kind, the largest first; what is beyond `MOST_SUMS` is added up by kind alone."""
     by_model: dict[tuple[str, Kind], Sum] = {}
     for spend in spends:
-        _add(by_model, spend.model[:_LONGEST_NAME], Sum.of(spend))
+        _add(by_model, spend.key.model[:_LONGEST_NAME], Sum.of(spend))
     ranked = sorted(by_model.values(), key=lambda each: (-each.cost, each.model, each.kind))
     others: dict[tuple[str, Kind], Sum] = {}
     for rare in ranked[MOST_SUMS:]:

@@ -66,16 +66,16 @@ class Journal:
         del self._inflight[answered.attempt]
         await self._writer.submit(answered)
 
-    def release(self, attempt: str, *, day: str, billed: bool, ambiguous: bool) -> None:
+    def release(self, attempt: str, *, billed: bool, ambiguous: bool) -> None:
         """Record an attempt without an answer; one that may have been billed becomes unknown spend."""
-        self._release(attempt_number(attempt), day=day, billed=billed, ambiguous=ambiguous)
+        self._release(attempt_number(attempt), billed=billed, ambiguous=ambiguous)
 
-    def _release(self, number: int, *, day: str, billed: bool, ambiguous: bool) -> None:
+    def _release(self, number: int, *, billed: bool, ambiguous: bool) -> None:
         lines = self._inflight.pop(number)
         if billed:
             for line in lines:
                 self.ambiguous[line] = self.ambiguous.get(line, 0) + ambiguous
-        self._writer.submit(Release(number, day, billed, ambiguous)).add_done_callback(_retrieve)
+        self._writer.submit(Release(number, billed, ambiguous)).add_done_callback(_retrieve)
 
     async def bury(self, dead: Sequence[DeadLetter]) -> None:
         """Record dead letters that need no attempt, durable on return."""
@@ -95,10 +95,10 @@ class Journal:
         """Seconds that the writer has needed so far to make things durable."""
         return self._writer.disk_seconds
 
-    async def close(self, day: str) -> None:
+    async def close(self) -> None:
         """Record what is still in flight as unknown spend, commit everything and end the thread."""
         for number in list(self._inflight):
-            self._release(number, day=day, billed=True, ambiguous=False)
+            self._release(number, billed=True, ambiguous=False)
         await asyncio.wrap_future(self._writer.stop())
 
 

@@ -175,6 +175,22 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+def lock_holder(path: Path) -> str | None:
+    """Return who holds a lock, or None where nobody does. Tries it, shared, for no longer than the look."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(descriptor, 200, 0).decode("ascii", "replace").strip() or "a process that is just starting"
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
 def sync_directory(directory: Path) -> None:
     """Make the names in `directory` durable."""
     with storage_errors("cannot sync", directory):

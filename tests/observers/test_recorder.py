@@ -11,7 +11,7 @@ from pipeline.events import AttemptEnded, AttemptSent, Event, Notice, Paused, Re
 from pipeline.observers.recorded import MOST_BYTES, MOST_SUMS, OTHERS, About, Setting, read_history, sums
 from pipeline.observers.recorder import Recorder
 from pipeline.observers.tally import Tally
-from pipeline.storage.entries import Bury, Kind, Spend
+from pipeline.storage.entries import Bury, Kind, Spend, SpendKey
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.state import Places
 from pipeline.types import DeadLetter, Usage
@@ -176,7 +176,9 @@ def test_no_history_is_none(places: Places) -> None:
 async def test_whatever_happens_the_file_stays_below_its_bound(places: Places, ledger: Ledger) -> None:
     kinds: tuple[Kind, ...] = ("ok", "retried", "unknown")
     ledger._rollup = {
-        (f"\0{number}" * 400, "2026-11-21", kind): [10**15] * 7 for number in range(500) for kind in kinds
+        SpendKey(1, "2026-11-21", "m", f"\0{number}" * 400, kind): [10**15] * 7
+        for number in range(500)
+        for kind in kinds
     }
     about = ABOUT._replace(settings=[Setting("\0" * 5000, "\0" * 5000, "\0" * 5000)] * 500)
     for _ in range(40):
@@ -197,7 +199,9 @@ async def test_whatever_happens_the_file_stays_below_its_bound(places: Places, l
 
 def test_the_largest_sums_are_kept_and_the_rest_adds_up() -> None:
     days = ("2026-11-20", "2026-11-21")
-    spends = [Spend(f"m{n}", day, "ok", 1, Usage(n, 1), n) for n in range(MOST_SUMS + 10) for day in days]
+    spends = [
+        Spend(SpendKey(1, day, "m", f"m{n}", "ok"), 1, Usage(n, 1), n) for n in range(MOST_SUMS + 10) for day in days
+    ]
     kept = sums(spends)
 
     assert len(kept) == MOST_SUMS + 1

@@ -61,7 +61,7 @@ def test_a_settled_attempt_makes_room_for_an_intent_of_the_same_commit(tmp_path:
 def test_an_unbilled_attempt_gives_its_reservation_back(tmp_path: Path) -> None:
     ledger, log, _ = open_both(places_in(tmp_path))
     ledger.commit([], [intent(1, [1])], log)
-    ledger.commit([Release(1, "2026-11-21", billed=False, ambiguous=False)], [], log)
+    ledger.commit([Release(1, billed=False, ambiguous=False)], [], log)
 
     assert (ledger.budget.spent, ledger.budget.unknown, ledger.budget.reserved) == (0, 0, 0)
     close_both(ledger, log)
