@@ -45,13 +45,13 @@ def report(config: Path, target: Path | None, samples: bool, estimate: bool | No
     """
     # It brings templates, and the places of a config tokenizers and prices: nothing that --help need wait for.
     from pipeline.assembly import places_of  # noqa: PLC0415
-    from pipeline.report import Asked, gather, page, read_samples  # noqa: PLC0415
+    from pipeline.report import Asked, gather_facts, page, read_samples  # noqa: PLC0415
     from pipeline.storage.state import replace_durably  # noqa: PLC0415
 
     given = overrides(values)
     loaded = load_config(config, given)
     places = places_of(loaded)
-    facts = gather(places)
+    facts = gather_facts(places)
     asked = Asked(
         commands={name: again(name, config, given) for name in _NEXT},
         samples=run_loop(read_samples(places, loaded.config.input.path)) if samples else (),

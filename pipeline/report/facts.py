@@ -22,7 +22,7 @@ class Facts(NamedTuple):
     """When this was read, in UTC."""
 
 
-def gather(places: Places) -> Facts:
+def gather_facts(places: Places) -> Facts:
     """Read the state of an output, whoever runs it.
 
     Raises:
