@@ -6,6 +6,7 @@ An event costs a look at the clock and an addition or two; what is kept does not
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -126,6 +127,7 @@ def _earlier(path: Path, ledger: Ledger) -> History:
 
 def _failures(ledger: Ledger) -> Failures:
     failures = Failures()
-    for code, line, custom_id, message in ledger.failures():
-        failures.note(code, line, custom_id, message)
+    with suppress(StorageFailed):  # as above
+        for code, line, custom_id, message in ledger.failures():
+            failures.note(code, line, custom_id, message)
     return failures

@@ -124,7 +124,7 @@ def _fill(recorded: Recorded) -> Meter | None:
     if most == 1 or not attempts:
         return None
     items = timeline.total(ITEMS) / attempts
-    return meter(most, [("ok", items, f"{items:.1f} of at most {most:,} records in a request, on average")])
+    return meter(most, [("ok", items, f"{items:.1f} of {most:,} records in a request, on average")])
 
 
 def _failed(summary: Json, recorded: Recorded | None) -> list[Failed]:

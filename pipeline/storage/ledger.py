@@ -180,8 +180,13 @@ class Ledger:
             yield DeadLetter(*row)
 
     def failures(self) -> Iterator[tuple[str, int, str, str]]:
-        """Yield code, line, custom_id and message of the dead letters in the order of the input."""
-        yield from self._db.execute("SELECT code, line, custom_id, message FROM failed ORDER BY line")
+        """Yield code, line, custom_id and message of the dead letters in the order of the input.
+
+        Raises:
+            StorageFailed: They cannot be read.
+        """
+        with named_errors(self.path):
+            yield from self._db.execute("SELECT code, line, custom_id, message FROM failed ORDER BY line")
 
     def revive(self, codes: Sequence[str]) -> int:
         """Take dead letters back to be sent again; only within a transaction. All of them where `codes` is empty."""
