@@ -47,6 +47,13 @@ class Paused(NamedTuple):
     reason: str
 
 
+class SoftBudgetReached(NamedTuple):
+    """What was spent, or may have been, has reached the soft budget; once for each output."""
+
+    spent_nusd: int
+    soft_nusd: int
+
+
 class Notice(NamedTuple):
     """Something the user should read once."""
 
@@ -55,7 +62,7 @@ class Notice(NamedTuple):
     message: str
 
 
-Event = AttemptSent | AttemptEnded | RecordsSettled | RecordFailed | Paused | Notice
+Event = AttemptSent | AttemptEnded | RecordsSettled | RecordFailed | Paused | SoftBudgetReached | Notice
 
 
 class Observer(Protocol):

@@ -48,6 +48,7 @@ from pipeline.secret import redact_patterns
 from pipeline.storage.changes import accept_changes
 from pipeline.storage.checkpoint import open_ledger, open_output
 from pipeline.storage.commit import Journal
+from pipeline.storage.commitments import Commitments
 from pipeline.storage.filesystem import refuse_network
 from pipeline.storage.finish import finish, set_aside, write_dead_letters
 from pipeline.storage.ledger import Ledger
@@ -56,6 +57,7 @@ from pipeline.storage.repair import Repaired, repair
 from pipeline.storage.shared_limits import SharedLimits
 from pipeline.storage.source import Source
 from pipeline.storage.state import Lock, Places, make_private
+from pipeline.storage.usage_file import UsageLogError, usage_log_path
 from pipeline.types import BadLine, Record
 
 _SHOWN_BAD = 20
@@ -145,7 +147,7 @@ class Run:
         ledger = open_ledger(places, fingerprint(self._loaded))
         stack.callback(ledger.close)
         ledger.budget.cap, ledger.budget.soft = parts.cap_nusd, parts.soft_nusd
-        self._status.opened(ledger, parts.prices)
+        self._status.opened(ledger, parts.prices, capped=bool(parts.caps))
         same_input = await self._compare_input(ledger, source, places)
         if ledger.meta["phase"] == "complete" and same_input and self._earlier.retry is None:
             return
@@ -188,12 +190,15 @@ class Run:
                 ledger.revive(self._earlier.retry)
         recorder = Recorder(places.history, _about(self._loaded, parts), ledger, self._tally, self._clock)
         self.observers.add(recorder)
-        journal = Journal(ledger, log)
+        ledger.commitments = await self._commitments(parts, ledger, places)
+        journal = Journal(ledger, log, remark=lambda text: self.observers.see(Notice("warning", text)))
         journal.start()
         try:
             complete = await self._send(parts, source, ledger, journal, recorder)
         finally:
             await journal.close()
+            if ledger.commitments is not None:
+                ledger.commitments.close()
             if journal.failure is not None:
                 raise journal.failure
             with ledger.transaction():
@@ -204,6 +209,20 @@ class Run:
             raise StateMismatch(f"{ledger.records_read - ledger.done.total} records have no outcome: run again")
         lines = sum(chunk.lines for chunk in ledger.chunks.values())
         await asyncio.to_thread(finish, ledger, log, places, self._loaded.config.output.order, lines)
+
+    async def _commitments(self, parts: Parts, ledger: Ledger, places: Places) -> Commitments | None:
+        """This run's claims under monthly caps; None where there are none to keep."""
+        if not parts.caps:
+            return None
+        config = self._loaded.config
+        try:
+            path = usage_log_path(self._loaded.environ)
+        except UsageLogError as error:
+            raise UsageError(f"a monthly cap cannot be kept: {error}") from error
+        commitments = Commitments(path, parts.caps, ledger.name, config.endpoint, places.lock)
+        if config.model is None or parts.caps.on(config.model):
+            await asyncio.to_thread(commitments.begin, ledger.needs())
+        return commitments
 
     async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal, recorder: Recorder) -> bool:
         config = self._loaded.config
@@ -225,11 +244,12 @@ class Run:
                 keep=config.output.keep,
                 workers=2 * parts.limits.concurrency,
                 live=source.identity is None,
-                bounded=parts.cap_nusd is not None,
+                bounded=parts.is_bounded(config.model or ""),
+                capped=lambda model: bool(parts.caps.on(model)),
                 most_failures=parts.most_failures,
             )
             self._engine = engine = Engine(work, backend, drain, journal, self._clock, self.observers)
-            watchdog = Watchdog(config.timeout, lambda: len(drain.on_wire))
+            watchdog = Watchdog(config.timeout, lambda: journal.in_flight)
             self.observers.add(watchdog)
             beside = [asyncio.create_task(self._status.tick(self.observers)), asyncio.create_task(watchdog.turn())]
             beside.append(asyncio.create_task(self._status.share(self.observers)))
@@ -241,7 +261,7 @@ class Run:
             try:
                 return await engine.run(config.drain)
             finally:
-                self._status.sent()
+                self._status.sent(self.observers)
                 for task in beside:
                     task.cancel()
                 shared.close()
@@ -255,7 +275,12 @@ class Run:
         clock, observers, config = self._clock, self.observers, self._loaded.config
         backend: Backend = Validation(http, parts.job, observers, parts.endpoint.redact)
         backend = Trace(backend, clock, observers)
-        budget = ledger.budget
+        budget, commitments = ledger.budget, ledger.commitments
+
+        def is_scarce(amount: int) -> bool:
+            left = (budget.remaining, commitments.left if commitments is not None else None)
+            return any(each is not None and each < amount * parts.limits.concurrency for each in left)
+
         backend = Reservation(
             backend,
             journal,
@@ -263,7 +288,7 @@ class Run:
             clock,
             allow_rebill=self._earlier.allow_rebill,
             shrink=parts.exact_bound,
-            scarce=lambda amount: _is_scarce(budget.remaining, amount * parts.limits.concurrency),
+            scarce=is_scarce,
         )
         drain = Drain(backend)
         throttle = Throttle(drain, parts.limits, clock, observers, lanes=shared)
@@ -301,10 +326,6 @@ async def run(loaded: Loaded, earlier: Earlier = CARRY_ON) -> Summary:
     return await Run(loaded, earlier).execute()
 
 
-def _is_scarce(remaining: int | None, wanted: int) -> bool:
-    return remaining is not None and remaining < wanted
-
-
 def _name(loaded: Loaded) -> RunName:
     config, limits = loaded.config, loaded.config.limits
     return RunName(
@@ -330,6 +351,8 @@ def _about(loaded: Loaded, parts: Parts) -> About:
         max_items=parts.max_items,
         rates=parts.prices.rates(config.model, datetime.now(UTC)) if config.model else None,
         settings=[Setting(key, redact_patterns(value), str(origin)) for key, value, origin in values(loaded)],
+        caps=parts.caps.all,
+        cap_keys=parts.caps.keys,
     )
 
 

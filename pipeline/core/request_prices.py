@@ -78,15 +78,22 @@ class RequestPrices:
         book: The provider's prices.
         tier: The `service_tier` that the config sets for all requests, or `batch`; None where it sets none.
         refuse_unknown: Whether a request whose price is not known must not be sent: there is a budget to keep.
+        capped: Whether that is so for requests to a model.
         remark: Called once with each sentence that the user should read.
     """
 
     def __init__(
-        self, book: PriceBook, *, tier: str | None, refuse_unknown: bool, remark: Callable[[str], None]
+        self,
+        book: PriceBook,
+        *,
+        tier: str | None,
+        refuse_unknown: bool,
+        remark: Callable[[str], None],
+        capped: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._book = book
         self._tier = tier_named(tier)
-        self._refuse_unknown = refuse_unknown
+        self._refuses_unknown = (lambda _: True) if refuse_unknown else capped
         self._remark = remark
         self._remarked: set[str] = set()
         self._dearest_asked = lru_cache(CACHED)(self._dearest)
@@ -100,7 +107,7 @@ class RequestPrices:
         Raises:
             UsageError: It is not known.
         """
-        if self._refuse_unknown:
+        if self._refuses_unknown(model):
             self._book.known_price(model, self._tier, at.timestamp())
 
     def knows(self, model: str, at: datetime) -> bool:
@@ -136,7 +143,7 @@ class RequestPrices:
         price = self.price(request, at)
         if price is not None:
             return price.bound(request.input_bound, request.output_bound)
-        if self._refuse_unknown:
+        if self._refuses_unknown(request.model):
             raise Rejected(f"no price is known for model {request.model[:80]!r}", code="unknown_price")
         return 0
 

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from pipeline.core.reconcile import Recorded
 from pipeline.dashboard.caps import Cap, caps_of
 from pipeline.errors import StateMismatch
 from pipeline.observers.look import Seen, look
@@ -25,6 +26,7 @@ class Log(Protocol):
 
     def runs(self, limit: int = 100) -> Sequence[RunRow]: ...
     def totals(self, by: Grouping, since: date | None = None) -> Sequence[UsageTotal]: ...
+    def recorded(self, first: date, last: date, endpoints: Sequence[str] = ()) -> Sequence[Recorded]: ...
 
 
 class Live(NamedTuple):
@@ -98,7 +100,6 @@ def gather(log: Log, at: datetime) -> Figures:
     month = today.replace(day=1)
     runs = log.runs(_LOOKED_AT)
     live = [Live(run, _status(run)) for run in runs if run.state == "running"]
-    endpoints = log.totals("endpoint", month)
     return Figures(
         at=at,
         live=live,
@@ -106,7 +107,7 @@ def gather(log: Log, at: datetime) -> Figures:
         days=_days(log.totals("day", today - timedelta(days=DAYS - 1)), today),
         models=_dearest(log.totals("model", month)),
         names=_dearest(log.totals("name", month)),
-        caps=caps_of(runs[:_LOOKED_AT], {total.key: spent(total) + total.unknown_nusd for total in endpoints}),
+        caps=caps_of(runs, lambda endpoints: log.recorded(month, today, endpoints)),
         recent=runs[:_RECENT],
     )
 

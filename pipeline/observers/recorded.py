@@ -10,6 +10,7 @@ import orjson
 
 from pipeline.core.failures import Failures
 from pipeline.core.history import History
+from pipeline.core.monthly import MonthlyCap
 from pipeline.errors import StateMismatch
 from pipeline.storage.entries import Kind, Spend
 from pipeline.types import Json
@@ -20,7 +21,7 @@ MOST_SUMS = 30
 OTHERS = "other models"
 """Servers name models as they like."""
 _VERSION = 1
-_MOST_SETTINGS = 100
+_MOST_SETTINGS, _MOST_CAPS = 100, 20
 _LONGEST_NAME = 120
 _LONGEST_VALUE = 200
 
@@ -46,6 +47,10 @@ class About(NamedTuple):
     rates: Sequence[int] | None
     """What a million tokens of each kind cost in nano-USD, in the order of `pricing.Rates`; None where unknown."""
     settings: Sequence[Setting]
+    caps: Sequence[MonthlyCap] = ()
+    """The monthly caps that hold for it."""
+    cap_keys: Sequence[str] = ()
+    """The keys of its endpoint's limits, of which a model's cap takes the most specific one."""
 
 
 class Sum(NamedTuple):
@@ -97,19 +102,11 @@ class Recorded(NamedTuple):
 
     def as_json(self) -> bytes:
         """Return what `read_history` reads."""
-        settings = [
-            (each.key[:_LONGEST_NAME], _cut(each.value), each.origin[-_LONGEST_NAME:])
-            for each in self.about.settings[:_MOST_SETTINGS]
-        ]
         return orjson.dumps(
             {
                 "schema_version": _VERSION,
                 "ledger": self.ledger,
-                "about": {
-                    **self.about._asdict(),
-                    "rates": list(self.about.rates or ()),
-                    "settings": settings,
-                },
+                "about": _written(self.about),
                 "earlier": self.earlier.as_dict(),
                 "last": self.last.as_dict(),
                 "failures": self.failures.as_list(),
@@ -157,14 +154,39 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
+def _written(about: About) -> dict[str, Json]:
+    settings = [
+        (each.key[:_LONGEST_NAME], _cut(each.value), each.origin[-_LONGEST_NAME:])
+        for each in about.settings[:_MOST_SETTINGS]
+    ]
+    return {
+        **about._asdict(),
+        "rates": list(about.rates or ()),
+        "settings": settings,
+        "caps": [_short(cap) for cap in about.caps[:_MOST_CAPS]],
+        "cap_keys": [key[:_LONGEST_NAME] for key in about.cap_keys[:_MOST_CAPS]],
+    }
+
+
+def _short(cap: MonthlyCap) -> list[str | int | None]:
+    return [value[:_LONGEST_NAME] if isinstance(value, str) else value for value in cap]
+
+
+def _about(data: Json) -> About:
+    about = About(**data)
+    return about._replace(
+        rates=about.rates or None,
+        settings=[Setting(*map(str, setting)) for setting in about.settings],
+        caps=[MonthlyCap(*cap) for cap in about.caps],
+    )
+
+
 def _recorded(data: Json) -> Recorded:
     if data["schema_version"] != _VERSION:
         raise ValueError("another version made it")
-    about = About(**data["about"])
-    settings = [Setting(*map(str, setting)) for setting in about.settings]
     return Recorded(
         ledger=str(data["ledger"]),
-        about=about._replace(rates=about.rates or None, settings=settings),
+        about=_about(data["about"]),
         earlier=History.of(data["earlier"]),
         last=History.of(data["last"]),
         failures=Failures.of(data["failures"]),

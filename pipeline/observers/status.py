@@ -14,14 +14,14 @@ import orjson
 
 from pipeline.clock import Clock
 from pipeline.errors import JobStopped, StorageFailed
-from pipeline.events import Notice, Observer
+from pipeline.events import Notice, Observer, SoftBudgetReached
 from pipeline.observers.pacing import Pacing, Plan
 from pipeline.observers.progress import Pace, seconds_left, share
 from pipeline.observers.snapshot import Snapshot
 from pipeline.observers.spending import RUNNING, RunName, Spending, Standing
 from pipeline.observers.summary import Money, Now, Part, Records, Requests, Summary, less, retried_nusd, tokens_of
 from pipeline.observers.tally import Tally
-from pipeline.storage.ledger import Ledger
+from pipeline.storage.ledger import SOFT_WARNED, Ledger
 from pipeline.storage.state import Places, replace_durably
 from pipeline.storage.usage import UsageLogError
 
@@ -50,6 +50,7 @@ class Status:
         self._throttle: Throttle | None = None
         self._pacing: Pacing | None = None
         self._pace = Pace()
+        self._journal: Journal | None = None
         self._before = Part()
         self._earlier = Requests()
         self._began = self._started_at = 0.0
@@ -73,11 +74,13 @@ class Status:
         self._before = self._part(ledger, Requests())
 
     def sending(self, throttle: Throttle, writer: Journal, plan: Plan) -> None:
-        self._throttle = throttle
+        self._throttle, self._journal = throttle, writer
         self._pacing = Pacing(plan, self._tally, throttle, writer, self._clock)
 
-    def sent(self) -> None:
+    def sent(self, observers: Observer) -> None:
         """Nothing is sent any more."""
+        if self._ledger is not None:
+            self._look_at_budget(self._ledger, observers)
         if self._pacing is not None:
             self._pacing.stop()
 
@@ -137,13 +140,22 @@ class Status:
                 self._pacing.look()
             if self._ledger is None:
                 continue
-            if self._ledger.budget.crossed_soft():
-                observers.see(Notice("warning", "the soft budget is reached"))
+            self._look_at_budget(self._ledger, observers)
             content = self._json(replace(self._summary("running", None, None), now=self._now()))
             try:
                 await asyncio.to_thread(replace_durably, self._places.status, content)
             except StorageFailed as error:
                 observers.see(Notice("warning", error.message))
+
+    def _look_at_budget(self, ledger: Ledger, observers: Observer) -> None:
+        """Warn of the soft budget once, and let later runs of the output know."""
+        budget = ledger.budget
+        if self._journal is None or not budget.crossed_soft():
+            return
+        spent, soft = budget.spent + budget.unknown, budget.warned
+        self._journal.remember(SOFT_WARNED, soft)
+        observers.see(SoftBudgetReached(spent, soft))
+        observers.see(Notice("warning", f"the soft budget is reached: ${spent / 1e9:.6f} of ${soft / 1e9:.6f}"))
 
     async def share(self, observers: Observer) -> None:
         """Tell the usage log how the run stands, after a second and then every few, until cancelled."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from pipeline.storage.lines import Chunk
-from pipeline.types import DeadLetter, Result, Usage
+from pipeline.types import DeadLetter, Json, Result, Usage
 
 Kind = Literal["ok", "retried", "unknown"]
 """Spend on answers, on answers to records that may have been paid for before, and on attempts of unknown outcome."""
@@ -58,7 +58,14 @@ class Read(NamedTuple):
     chunks: Sequence[Chunk]
 
 
-Entry = Settle | Release | Bury | Read
+class Remember(NamedTuple):
+    """Something that later runs must know, as a value of the ledger's meta."""
+
+    key: str
+    value: Json
+
+
+Entry = Settle | Release | Bury | Read | Remember
 
 
 class Inflight(NamedTuple):

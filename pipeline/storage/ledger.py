@@ -15,26 +15,25 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 
 import orjson
 
 from pipeline.core.budget import Budget
+from pipeline.core.days import day_of, month_of
 from pipeline.errors import BudgetReached, StateMismatch, StorageFailed
 from pipeline.storage.bitmap import Bitmap
-from pipeline.storage.entries import Bury, Entry, Inflight, Kind, Read, Release, Reserve, Settle, Spend, SpendKey
+from pipeline.storage.commitments import Commitments, Used
+from pipeline.storage.entries import Bury, Entry, Inflight, Kind, Read, Release, Remember, Reserve, Settle, Spend
 from pipeline.storage.ledger_file import check_file, connect, create_file, named_errors, refused_by_the_disk
 from pipeline.storage.lines import CHUNK_LINES, Chunk
 from pipeline.storage.results import OutputLog
+from pipeline.storage.rollup import ModelMonth, Rollup
 from pipeline.storage.witness import Witness, witness_path
 from pipeline.types import DeadLetter, Json, Usage
 
-_Key = tuple[int, str, str, str, Kind]
-"""A SpendKey; a plain tuple takes a third of the time to make."""
-
-_DAY = 86_400
+SOFT_WARNED = "soft_warned"
+"""Key of the meta value that holds the soft budget, in nano-USD, that the user was warned of."""
 _PHASES = ("running", "finishing", "complete", "rewriting")
 
 
@@ -47,6 +46,7 @@ class Ledger:
         inflight: Attempts that may be on the wire.
         ambiguous: How often a record was sent with an unknown outcome because of the network, where at least once.
         run_no: The number of this run, from 1; 0 before `begin_run`.
+        commitments: The monthly caps that are kept together with other runs; None where there are none.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
@@ -57,6 +57,7 @@ class Ledger:
         progress = connection.execute("SELECT out_off, tail, spent, unknown, next_attempt, ok FROM progress").fetchone()
         self.out_off, self.tail, spent, unknown, self.next_attempt, self.ok = progress
         self.budget = Budget(None, spent=spent, unknown=unknown)
+        self.budget.warned = int(self.meta.get(SOFT_WARNED, 0))
         self.name = str(self.meta["ledger"])
         self._witness = Witness(witness_path(path), self.name)
         self.inflight = {
@@ -69,14 +70,12 @@ class Ledger:
         self.chunks = {row[0]: Chunk(*row) for row in connection.execute("SELECT * FROM chunk ORDER BY n")}
         self.done = Bitmap(dict(connection.execute("SELECT n, bits FROM done")))
         self.failed = connection.execute("SELECT count(*) FROM failed").fetchone()[0]
-        self._rollup: dict[_Key, list[int]] = {
-            row[:5]: list(row[5:]) for row in connection.execute("SELECT * FROM rollup")
-        }
-        self._changed_rollup: set[_Key] = set()
+        self._rollup = Rollup(connection.execute("SELECT * FROM rollup"))
         self._uncommitted = threading.Lock()
         """Held while the rollup has what is not durable yet: other threads read it between two transactions."""
         self._is_durable = True
         self.run_no = 0
+        self.commitments: Commitments | None = None
 
     @classmethod
     def create(cls, path: Path, name: str, meta: dict[str, Json]) -> Ledger:
@@ -114,16 +113,20 @@ class Ledger:
         Raises:
             StorageFailed: The disk refused.
         """
+        if not ended and not self._fitting(intents[:1]):
+            return 0
         lines = [result.content for entry in ended if type(entry) is Settle for result in entry.results]
         if lines:
             log.append(lines)
             self.out_off, self.tail = log.offset, log.fingerprint
         with self.transaction():
             self._end(ended)
-            return self._admit(intents)
+            return self._admit(intents[: self._fitting(intents)])
 
-    def budget_reached(self) -> BudgetReached:
-        """Why no further intent fits."""
+    def refusal(self, intent: Reserve) -> BudgetReached | None:
+        """Why an intent that was not admitted never fits, nothing being in flight here; None where it does or may."""
+        if self.budget.fits(intent.amount):
+            return None if self.commitments is None else self.commitments.reached()
         budget = self.budget
         return BudgetReached(
             f"the next request does not fit into the budget: ${budget.spent / 1e9:.6f} spent and "
@@ -200,6 +203,15 @@ class Ledger:
         self.failed -= len(lines)
         return len(lines)
 
+    def needs(self) -> dict[ModelMonth, Used]:
+        """What is spent, or may be, and what is reserved, by month and model that was asked for."""
+        needs = {key: Used(spent) for key, spent in self._rollup.by_month(self.run_no).items()}
+        for row in self.inflight.values():
+            key = (row.day[:7], row.model)
+            spent, reserved = needs.get(key, Used())
+            needs[key] = Used(spent, reserved + row.reserve)
+        return needs
+
     def forget(self, first: int, last: int) -> None:
         """Take back what became of the lines from `first` to `last`; only within a transaction. Money stays."""
         letters = self._db.execute("SELECT count(*) FROM failed WHERE line BETWEEN ? AND ?", (first, last)).fetchone()[
@@ -230,7 +242,7 @@ class Ledger:
             self.budget.unknown += cost
         else:
             self.budget.spent += cost
-        self._add((0, day, model, model, kind), usage, cost, requests)
+        self._rollup.add((0, day, model, model, kind), usage, cost, requests)
 
     def complete_chunk(self, number: int) -> bool:
         """Whether every record of the chunk is settled and the chunk was read to its end."""
@@ -247,10 +259,7 @@ class Ledger:
     @property
     def spends(self) -> list[Spend]:
         """The rollup."""
-        return [
-            Spend(SpendKey(*key), row[0], Usage(row[1], row[2], row[3], row[4], row[5]), row[6])
-            for key, row in list(self._rollup.items())
-        ]
+        return self._rollup.spends()
 
     def committed_spends(self) -> list[Spend] | None:
         """The rollup as it is on disk, for other threads; None where the disk refused the last transaction."""
@@ -267,9 +276,7 @@ class Ledger:
             raise StateMismatch(
                 f"{self.path} is damaged: it has lost attempts that it had recorded; restore it, or use --repair"
             )
-        spent = sum(row[6] for key, row in self._rollup.items() if key[4] != "unknown")
-        unknown = sum(row[6] for key, row in self._rollup.items() if key[4] == "unknown")
-        if (spent, unknown) != (self.budget.spent, self.budget.unknown):
+        if self._rollup.totals() != (self.budget.spent, self.budget.unknown):
             raise StateMismatch(f"{self.path}: the spend by day does not add up to the total")
         if self.done.total != self.ok + self.failed:
             raise StateMismatch(
@@ -296,27 +303,38 @@ class Ledger:
                     self._bury(entry.dead)
                 case Read():
                     self._read(entry.chunks)
+                case Remember():
+                    self.set_meta(**{entry.key: entry.value})
         if closed:
             self._db.execute(
                 "DELETE FROM inflight WHERE attempt IN (SELECT value FROM json_each(?))",
                 (orjson.dumps(closed).decode(),),
             )
 
-    def _admit(self, intents: Sequence[Reserve]) -> int:
-        admitted = 0
+    def _fitting(self, intents: Sequence[Reserve]) -> int:
+        """How many of the intents fit into the budget and under the monthly caps, in order."""
+        total = count = 0
         for intent in intents:
-            if not self.budget.fits(intent.amount):
+            total += intent.amount
+            if not self.budget.fits(total):
                 break
+            count += 1
+        if self.commitments is None or not count:
+            return count
+        wants = [((month_of(intent.at), intent.model), intent.amount) for intent in intents[:count]]
+        return self.commitments.admit(self.needs(), wants)
+
+    def _admit(self, intents: Sequence[Reserve]) -> int:
+        for intent in intents:
             self.budget.reserve(intent.amount)
             self.inflight[intent.attempt] = Inflight(intent.lines, intent.amount, intent.model, day_of(intent.at))
             self.next_attempt = max(self.next_attempt, intent.attempt + 1)
-            admitted += 1
-        if admitted:
+        if intents:
             self._db.execute(
                 "INSERT INTO inflight SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?)",
-                (orjson.dumps([tuple(intent) for intent in intents[:admitted]]).decode(),),
+                (orjson.dumps([tuple(intent) for intent in intents]).decode(),),
             )
-        return admitted
+        return len(intents)
 
     def _settle(self, entry: Settle) -> None:
         row = self.inflight.pop(entry.attempt)
@@ -347,20 +365,7 @@ class Ledger:
         return "ok"
 
     def _book(self, attempt: Inflight, model: str, kind: Kind, usage: Usage, cost: int) -> None:
-        self._add((self.run_no, attempt.day, attempt.model, model, kind), usage, cost, 1)
-
-    def _add(self, key: _Key, usage: Usage, cost: int, requests: int) -> None:
-        row = self._rollup.get(key)
-        if row is None:
-            row = self._rollup[key] = [0, 0, 0, 0, 0, 0, 0]
-        row[0] += requests
-        row[1] += usage.input
-        row[2] += usage.output
-        row[3] += usage.cached
-        row[4] += usage.cache_write
-        row[5] += usage.reasoning
-        row[6] += cost
-        self._changed_rollup.add(key)
+        self._rollup.add((self.run_no, attempt.day, attempt.model, model, kind), usage, cost, 1)
 
     def _mark_ok(self, line: int) -> None:
         self.done.set(line)
@@ -381,23 +386,12 @@ class Ledger:
         self._db.executemany("REPLACE INTO done VALUES (?, ?)", self.done.take_changed())
         self._db.executemany(
             "REPLACE INTO rollup VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(*key, *self._rollup[key]) for key in self._changed_rollup],
+            self._rollup.take_changed(),
         )
-        self._changed_rollup.clear()
         self._db.execute(
             "UPDATE progress SET out_off = ?, tail = ?, spent = ?, unknown = ?, next_attempt = ?, ok = ?",
             (self.out_off, self.tail, self.budget.spent, self.budget.unknown, self.next_attempt, self.ok),
         )
-
-
-def day_of(at: float) -> str:
-    """Return the day (UTC) of a time in seconds since the epoch, as `2026-11-21`."""
-    return _day(int(at // _DAY))
-
-
-@lru_cache(maxsize=8)
-def _day(number: int) -> str:
-    return datetime.fromtimestamp(number * _DAY, UTC).date().isoformat()
 
 
 def _check_meta(meta: dict[str, Json]) -> None:

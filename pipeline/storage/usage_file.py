@@ -90,7 +90,7 @@ def _home_on_record() -> Path:
 
 
 class UsageFile:
-    """The file at `path`. Its connections belong to the thread that opens them.
+    """The file at `path`. A connection belongs to one thread at a time.
 
     Args:
         path: Made where it does not exist, as soon as something is written.
@@ -166,7 +166,7 @@ class UsageFile:
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         uri = f"{self.path.absolute().as_uri()}?mode={mode}"
-        return sqlite3.connect(uri, uri=True, timeout=self._wait, isolation_level=None)
+        return sqlite3.connect(uri, uri=True, timeout=self._wait, isolation_level=None, check_same_thread=False)
 
     def _version(self, db: sqlite3.Connection) -> int:
         if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dashboard.caps import caps_of
+from pipeline.core.monthly import MonthlyCap
 from pipeline.dashboard.figures import DAYS, gather
-from pipeline.observers.recorded import Setting
 from pipeline.storage.state import Places
 from tests.dashboard.runs import AT, Runs
 from tests.report.facts import recorded
@@ -74,15 +73,23 @@ def test_an_empty_log_is_no_error(runs: Runs) -> None:
     assert (figures.live, figures.recent, figures.month) == ([], [], 0)
 
 
-def test_monthly_caps_are_those_of_the_configs_of_the_last_runs(runs: Runs) -> None:
-    run = runs.ended("aaaaaaaa")
+def test_monthly_caps_are_those_of_the_last_runs_with_what_was_spent_under_each(runs: Runs) -> None:
+    run = runs.ended("aaaaaaaa", model="text-1-large")
+    runs.ended("bbbbbbbb")
+    runs.ended("cccccccc", endpoint="local")
+    runs.ended("dddddddd", day="2026-10-31")
     runs.says(run)
-    settings = [Setting("budget.monthly_usd", "50", "a.yaml:3"), Setting("endpoint.monthly_usd", "20.5", "e.yaml:2")]
+    caps = [
+        MonthlyCap("budget.monthly_usd", 50 * 10**9),
+        MonthlyCap("monthly_usd of endpoint openai", 20 * 10**9, "openai"),
+        MonthlyCap("limits.text-1-*.monthly_usd of endpoint openai", 4 * 10**9, "openai", "text-1-*"),
+    ]
     kept = recorded()
-    kept = kept._replace(about=kept.about._replace(settings=settings))
+    kept = kept._replace(about=kept.about._replace(caps=caps, cap_keys=["text-1-*", "text-1"]))
     Places(Path(run.output), Path(run.state_dir)).history.write_bytes(kept.as_json())
 
-    assert caps_of([run, run], {"openai": 3 * 10**9, "local": 10**9}) == [
-        ("all endpoints", 50 * 10**9, 4 * 10**9),
-        ("openai", 20_500_000_000, 3 * 10**9),
+    assert gather(runs.log, AT).caps == [
+        ("budget.monthly_usd", 50 * 10**9, 3 * 3_100_000_000),
+        ("limits.text-1-*.monthly_usd of endpoint openai", 4 * 10**9, 3_100_000_000),
+        ("monthly_usd of endpoint openai", 20 * 10**9, 2 * 3_100_000_000),
     ]

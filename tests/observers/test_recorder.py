@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.monthly import MonthlyCap
 from pipeline.core.timeline import ANSWERED, DEAD, FAILED, INPUT, ITEMS, OK, PAUSED, REFUSED, SENT
 from pipeline.errors import StateMismatch
 from pipeline.events import AttemptEnded, AttemptSent, Event, Notice, Paused, RecordFailed, RecordsSettled
@@ -144,7 +145,7 @@ async def test_the_file_is_for_the_owner_only_and_is_read_as_it_was_written(plac
     assert places.history.stat().st_mode & 0o777 == 0o600
     assert recorded is not None
     assert recorded.as_json() == places.history.read_bytes()
-    assert (recorded.about, recorded.ledger) == (ABOUT, ledger.name)
+    assert (recorded.about, recorded.ledger) == (ABOUT._replace(caps=[], cap_keys=[]), ledger.name)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"schema_version":2}', b"\xff", b'{"schema_version":1}'])
@@ -174,13 +175,15 @@ def test_no_history_is_none(places: Places) -> None:
 
 
 async def test_whatever_happens_the_file_stays_below_its_bound(places: Places, ledger: Ledger) -> None:
+    huge = 10**15
     kinds: tuple[Kind, ...] = ("ok", "retried", "unknown")
-    ledger._rollup = {
-        SpendKey(1, "2026-11-21", "m", f"\0{number}" * 400, kind): [10**15] * 7
-        for number in range(500)
-        for kind in kinds
-    }
-    about = ABOUT._replace(settings=[Setting("\0" * 5000, "\0" * 5000, "\0" * 5000)] * 500)
+    for model in (f"\0{number}" * 400 for number in range(500)):
+        for kind in kinds:
+            key = SpendKey(1, "2026-11-21", "m", model, kind)
+            ledger._rollup.add(key, Usage(huge, huge, huge, huge, huge), huge, huge)
+    text = "\0" * 5000
+    caps = [MonthlyCap(text, huge, text, text)] * 500
+    about = ABOUT._replace(settings=[Setting(text, text, text)] * 500, caps=caps, cap_keys=[text] * 500)
     for _ in range(40):
         seen = Seen(places, ledger)
         seen.recorder._about = about

@@ -177,7 +177,7 @@ def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
 def test_the_budget_error_names_the_figures(tmp_path: Path) -> None:
     ledger, log, _ = open_both(places_in(tmp_path))
     ledger.budget.cap = 2_000_000_000
-    error = ledger.budget_reached()
+    error = ledger.refusal(intent(2, [2], 3_000_000_000))
 
     assert isinstance(error, BudgetReached)
     assert "$2.000000" in error.message.replace("of 2", "of $2")

@@ -7,10 +7,8 @@ import sqlite3
 import threading
 from pathlib import Path
 
-import pytest
-
 from pipeline.storage.entries import SpendKey
-from pipeline.storage.ledger import Ledger, day_of
+from pipeline.storage.ledger import Ledger
 from pipeline.types import Usage
 from tests.storage.outputs import DAY, NOON, answered, append, close_both, intent, lost, open_both, places_in, result
 
@@ -30,13 +28,6 @@ PRAGMA user_version = 1;
 
 def costs(ledger: Ledger) -> dict[tuple[int, str, str], int]:
     return {(spend.key.run, spend.key.day, spend.kind): spend.cost for spend in ledger.spends}
-
-
-@pytest.mark.parametrize(
-    ("seconds", "day"), [(0.0, "1970-01-01"), (NOON, DAY), (NOON + 43_199.9, DAY), (NOON + 43_200, "2026-11-22")]
-)
-def test_a_day_ends_at_midnight_utc(seconds: float, day: str) -> None:
-    assert day_of(seconds) == day
 
 
 def test_each_run_has_its_own_rows(tmp_path: Path) -> None:
