@@ -12,7 +12,7 @@ from pipeline.cli.load import load_config
 from pipeline.cli.loop import run_loop
 from pipeline.cli.plan import plan_of
 from pipeline.cli.streams import say
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, StorageFailed, UsageError
 from pipeline.types import Json
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _PLANNED_UNASKED = 8 * 1024 * 1024
 """Bytes of an input that takes no more than a second or two to plan."""
+_FIRST = b"<!doctype html>"
 _NEXT = ("run", "retry", "status", "check")
 
 
@@ -58,8 +59,29 @@ def report(config: Path, target: Path | None, samples: bool, estimate: bool | No
         estimate=_estimate(loaded, estimate),
     )
     target = target or places.output.with_name(f"{places.output.name}.report.html")
-    replace_durably(target, page(facts, asked).encode())
+    _refuse_what_is_no_page(target)
+    try:
+        replace_durably(target, page(facts, asked).encode())
+    except StorageFailed as error:
+        raise UsageError(f"cannot write {target}; choose another place with -o") from error
     say(str(target), err=False)
+
+
+def _refuse_what_is_no_page(target: Path) -> None:
+    """A report may replace an older one, and nothing else: an output that is named by mistake is lost in an instant.
+
+    Raises:
+        UsageError: There is something else.
+    """
+    if not target.exists() and not target.is_symlink():
+        return
+    if target.is_symlink() or not target.is_file() or not _begins_as_a_page(target):
+        raise UsageError(f"{target} is in the way, and no report: choose another place with -o")
+
+
+def _begins_as_a_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_FIRST)) == _FIRST
 
 
 def _estimate(loaded: Loaded, wanted: bool | None) -> Estimate | None:

@@ -47,7 +47,7 @@ def page(facts: Facts, asked: Asked) -> str:
         "cards": cards(summary, recorded, asked.estimate),
         "verdict": _verdict(summary["pace"]),
         "notices": summary["notices"],
-        "records": _records(summary["records"]),
+        "records": _records(summary["records"], summary.get("now")),
         "failed": _failed(summary, recorded),
         "errors_file": summary["errors"] if summary["records"]["failed"] and facts.seen.holder is None else "",
         **_cost(summary, recorded, asked.estimate),
@@ -107,12 +107,15 @@ def _sending(recorded: Recorded | None) -> dict[str, object]:
     }
 
 
-def _records(records: Json) -> Meter:
+def _records(records: Json, now: Json) -> Meter:
     ok, failed, remaining = records["ok"], records["failed"], records["remaining"] or 0
+    about = ""
+    if records["total"] is None and now and now["fraction"]:
+        remaining, about = round((ok + failed) * (1 / now["fraction"] - 1)), "about "
     parts = [
         ("ok", ok, f"{ok:,} have a result"),
         ("failed", failed, f"{failed:,} failed for good"),
-        ("rest", remaining, f"{remaining:,} remain"),
+        ("rest", remaining, f"{about}{remaining:,} remain"),
     ]
     return meter(records["total"] or 0, parts)
 

@@ -42,15 +42,11 @@ def standing(seen: Seen) -> Standing:
     """Return how a run stands, in a sentence."""
     summary = seen.summary
     records = summary["records"]
-    settled = f"{records['ok']:,} of {_total(records)} have a result"
+    settled = f"{records['ok']:,}{_of(records)} records have a result"
     if seen.died:
         return Standing("bad", "Killed", f"The process is gone without a last word; {settled}.")
     if summary["state"] == "running":
-        return Standing(
-            "busy",
-            "Running",
-            f"{records['ok'] + records['failed']:,} of {_total(records)} are settled{_left(summary)}.",
-        )
+        return Standing("busy", "Running", _progress(records, summary.get("now")))
     if summary["state"] == "complete":
         if not records["failed"]:
             return Standing("good", "Complete", f"All {records['ok']:,} records have a result.")
@@ -86,15 +82,18 @@ def next_commands(seen: Seen, commands: Mapping[str, str]) -> list[Command]:
     return [Command(commands[name], why) for name, why in wanted if name in commands]
 
 
-def _total(records: Json) -> str:
-    return f"{records['total']:,} records" if records["total"] is not None else "the records read so far"
+def _of(records: Json) -> str:
+    """Return of how many; nothing where the input has not been read to its end."""
+    return "" if records["total"] is None else f" of {records['total']:,}"
 
 
-def _left(summary: Json) -> str:
-    now = summary.get("now")
-    if now is None or now["seconds_left"] is None:
-        return ""
-    return f", about {duration(now['seconds_left'])} left"
+def _progress(records: Json, now: Json) -> str:
+    parts = [f"{records['ok'] + records['failed']:,}{_of(records)} records are settled"]
+    if records["total"] is None and now and now["fraction"]:
+        parts.append(f"{now['fraction']:.0%} of the input")
+    if now and now["seconds_left"] is not None:
+        parts.append(f"about {duration(now['seconds_left'])} left")
+    return f"{', '.join(parts)}."
 
 
 def _sentence(message: str) -> str:

@@ -72,6 +72,31 @@ def test_samples_are_left_out_where_they_are_not_wanted(judge: Callable[..., Jud
     assert not (tmp_path / REPORT).exists()
 
 
+@pytest.mark.parametrize("name", ["in.jsonl", "out.jsonl", "out.jsonl.state/ledger.db", "job.yaml", "link.html", "."])
+def test_a_report_replaces_an_older_one_and_nothing_else(
+    judge: Callable[..., Judge], tmp_path: Path, name: str
+) -> None:
+    server = judge("--engine", "hashing")
+    path = config(tmp_path, 4)
+    pipeline("run", path, home=tmp_path, extra=server.environment)
+    (tmp_path / "link.html").symlink_to("in.jsonl")
+    before = {each: each.read_bytes() for each in tmp_path.rglob("*") if each.is_file()}
+    refused = pipeline("report", path, "-o", name, home=tmp_path, extra=server.environment)
+
+    assert refused.code == 2
+    assert {each: each.read_bytes() for each in before} == before
+    assert [pipeline("report", path, home=tmp_path, extra=server.environment).code for _ in range(2)] == [0, 0]
+
+
+def test_a_place_that_cannot_be_written_to_is_named(judge: Callable[..., Judge], tmp_path: Path) -> None:
+    server = judge("--engine", "hashing")
+    path = config(tmp_path, 4)
+    pipeline("run", path, home=tmp_path, extra=server.environment)
+    done = pipeline("report", path, "-o", "absent/r.html", home=tmp_path, extra=server.environment)
+
+    assert (done.code, done.err) == (2, "pipeline: cannot write absent/r.html; choose another place with -o\n")
+
+
 def test_without_a_run_there_is_nothing_to_report(tmp_path: Path) -> None:
     done = pipeline("report", config(tmp_path, 3), home=tmp_path)
 

@@ -90,6 +90,12 @@ def test_pauses_that_overlap_count_once_and_only_as_far_as_they_have_come(places
     assert [row[PAUSED] for row in timeline.rows[:7]] == [0, 1, 1, 1, 1, 0.5, 0]
 
 
+def test_a_short_pause_within_a_long_one_does_not_end_it(places: Places, ledger: Ledger) -> None:
+    seen = Seen(places, ledger).at(1.0, Paused(10.0, "slow_down")).at(2.0, Paused(1.0, "slow_down")).at(30.0)
+
+    assert seen.recorder.recorded().last.timeline.total(PAUSED) == 10
+
+
 async def test_a_further_run_carries_on_what_earlier_ones_recorded(places: Places, ledger: Ledger) -> None:
     first = Seen(places, ledger).at(1.0, AttemptSent(0.0), ANSWER, REFUSAL)
     await first.recorder.end()

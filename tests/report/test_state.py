@@ -34,6 +34,12 @@ def seen(holder: str | None = None, **changes: Any) -> Seen:
             "200 of 500 records are settled, about 1m15s left.",
         ),
         (
+            seen("pid 7", state="running", exit_code=None, records={**HALF, "total": None, "remaining": None}, now=NOW),
+            "Running",
+            "busy",
+            "200 records are settled, 40% of the input, about 1m15s left.",
+        ),
+        (
             seen(state="running", exit_code=None, records=HALF),
             "Killed",
             "bad",
