@@ -63,7 +63,10 @@ async def _serve(server: Dashboard, shown: str | None) -> None:
 def _token(reference: str) -> str:
     from pipeline.config import read_secret  # noqa: PLC0415 - brings pydantic
 
-    token = read_secret(reference, os.environ)
+    try:
+        token = read_secret(reference, os.environ)
+    except UsageError as error:
+        raise UsageError(f"--token: {error.message.removeprefix('api_key: ')}") from error
     if len(token) < _SHORTEST_TOKEN:
         raise UsageError(f"the token is too easy to guess: take at least {_SHORTEST_TOKEN} characters")
     return token
