@@ -23,7 +23,7 @@ from pipeline.core.lines import batch_line, templated_line
 from pipeline.core.packing import Packer, halve
 from pipeline.core.tokens import Calibration
 from pipeline.errors import BudgetReached, JobStopped, Malformed, NeedsPerson, PipelineError, Rejected
-from pipeline.events import Notice, Observer, RecordsSettled
+from pipeline.events import Notice, Observer, RecordFailed, RecordsSettled
 from pipeline.job import Job, is_batch_line
 from pipeline.storage.commit import Journal
 from pipeline.storage.entries import Settle
@@ -169,7 +169,7 @@ class Engine:
                 await self._queue(finished)
         if dead:
             await self._journal.bury(dead)
-            self._settled(0, len(dead))
+            self._settled(0, dead)
         if self._work.live and self._backlog.is_empty:
             await self._queue(self._work.packer.flush())
 
@@ -219,7 +219,7 @@ class Engine:
             settlement = self._settlement(request, response, again=batch.attempts == 0)
             del response  # its vectors or texts are in the result lines now, and would double what waits for the disk
             await self._journal.settle(settlement)
-            self._settled(len(settlement.results), len(settlement.dead))
+            self._settled(len(settlement.results), settlement.dead)
 
     def _return(self, batch: Batch, error: PipelineError) -> None:
         """Take a batch back in smaller pieces: one by one where its answers were mixed up, else in halves."""
@@ -290,11 +290,15 @@ class Engine:
         return self._buried(record, refusal)
 
     async def _give_up(self, batch: Batch, error: PipelineError) -> None:
-        await self._journal.bury([self._buried(item.record, error) for item in batch.items])
-        self._settled(0, len(batch.items))
+        dead = [self._buried(item.record, error) for item in batch.items]
+        await self._journal.bury(dead)
+        self._settled(0, dead)
 
-    def _settled(self, ok: int, failed: int) -> None:
+    def _settled(self, ok: int, dead: Sequence[DeadLetter]) -> None:
+        failed = len(dead)
         self._failed += failed
+        for letter in dead:
+            self._observers.see(RecordFailed(letter.line, letter.custom_id, letter.code))
         self._observers.see(RecordsSettled(ok, failed))
         most = self._work.most_failures(self._records)
         if failed and most is not None and self._failed > most:

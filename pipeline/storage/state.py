@@ -83,9 +83,14 @@ class Places:
     def summary(self) -> Path:
         return self.state / "run.json"
 
+    @property
+    def history(self) -> Path:
+        return self.state / "history.json"
+
     def is_reserved(self, name: str) -> bool:
         """Whether a file of that name in the state directory is one that a run keeps there."""
-        return name.startswith(self.ledger.name) or name in {self.lock.name, self.status.name, self.summary.name}
+        kept = {self.lock.name, self.status.name, self.summary.name, self.history.name}
+        return name.startswith(self.ledger.name) or name in kept
 
     def aside(self, name: str) -> Path:
         """A path in the state directory that does not exist yet, for bytes that are kept."""
