@@ -216,7 +216,7 @@ class Run:
             if self._earlier.retry is not None:
                 ledger.revive(self._earlier.retry)
         recorder = Recorder(places.history, _about(self._loaded, parts), ledger, self._tally, self._clock)
-        self.observers.add(recorder)
+        self.observers.add(recorder, *Recorder.KINDS)
         ledger.commitments = await self._commitments(parts, ledger, places)
         journal = Journal(ledger, log, remark=lambda text: self.observers.see(Notice("warning", text)))
         journal.start()

@@ -1,6 +1,7 @@
 """Records what a report draws, into `history.json`: every few seconds, and at the end.
 
-An event costs a look at the clock and an addition or two; what is kept does not grow with the run.
+What is counted anyway is looked at once a second, so that an answered request costs nothing more; what is kept does not
+grow with the run.
 """
 
 from __future__ import annotations
@@ -8,33 +9,36 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from pipeline.clock import Clock
 from pipeline.core.failures import Failures, most_common
 from pipeline.core.history import History
-from pipeline.core.timeline import ANSWERED, DEAD, FAILED, INPUT, ITEMS, OK, OUTPUT, PAUSED, REFUSED, SENT
+from pipeline.core.timeline import ANSWERED, DEAD, FAILED, INPUT, ITEMS, OK, OUTPUT, PAUSED, REFUSED, SENT, WIDTH
 from pipeline.errors import StateMismatch, StorageFailed
-from pipeline.events import AttemptEnded, AttemptSent, Event, Notice, Observer, Paused, RecordFailed, RecordsSettled
+from pipeline.events import Event, Notice, Observer, Paused, RecordFailed
 from pipeline.observers.recorded import About, Recorded, read_history, sums
 from pipeline.observers.tally import Tally
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.state import replace_durably
 
-_FIRST, _PERIOD = 1.0, 5.0
-"""Seconds until the file is written for the first time, and from then on."""
+_LOOKS = 5
+"""Looks between two times that the file is written; it is first written at the first."""
 
 
 class Recorder:
-    """Sees what is sent. Belongs to the thread that sends.
+    """Looks at what is sent. Belongs to the thread that sends. Of events it wants `KINDS`.
 
     Args:
         path: `history.json`.
         about: What the run is held to.
         ledger: Whose attempts these are. What was recorded of its earlier runs is carried on.
-        tally: Has the durations of this run's attempts, and the codes of those that failed.
-        clock: The time of each event.
+        tally: What has happened so far.
+        clock: The time.
     """
+
+    KINDS: tuple[type[Event], ...] = (RecordFailed, Paused)
 
     def __init__(self, path: Path, about: About, ledger: Ledger, tally: Tally, clock: Clock) -> None:
         self._path = path
@@ -47,40 +51,39 @@ class Recorder:
         self._failures = _failures(ledger)
         stamp = datetime.fromtimestamp(clock.now(), UTC).isoformat(timespec="seconds")
         self._run = History(waiting=tally.waiting, executing=tally.executing, starts=((0.0, stamp),), runs=1)
-        self._row = self._run.timeline.row
         self._pause = (0.0, 0.0)
+        self._looked = 0.0
+        self._counts = _counts(tally)
 
     def see(self, event: Event) -> None:
-        row = self._row(self._clock.monotonic() - self._began)
-        # A match of classes would take half as long again.
-        if isinstance(event, AttemptSent):
-            row[SENT] += 1
-        elif isinstance(event, AttemptEnded):
-            _, items, tokens_in, tokens_out, error, _, _ = event
-            row[ANSWERED if error is None else REFUSED if error == "Throttled" else FAILED] += 1
-            row[ITEMS] += items
-            row[INPUT] += tokens_in
-            row[OUTPUT] += tokens_out
-        elif isinstance(event, RecordsSettled):
-            row[OK] += event.ok
-            row[DEAD] += event.failed
-        elif isinstance(event, RecordFailed):
+        if isinstance(event, RecordFailed):
             self._failures.note(event.code, event.line, event.custom_id)
         elif isinstance(event, Paused):
             self._paused(event.seconds)
 
+    def look(self) -> None:
+        """Book what has been counted since the last look; to be called once a second."""
+        now = self._clock.monotonic() - self._began
+        counts = _counts(self._tally)
+        row = self._run.timeline.row((self._looked + now) / 2)
+        for column, total in counts.items():
+            row[column] += total - self._counts[column]
+        self._looked, self._counts = now, counts
+
     async def keep(self, observers: Observer) -> None:
-        """Write the file every few seconds, until cancelled; say once where that fails."""
-        await self._clock.sleep(_FIRST)
+        """Look each second and write the file every few, until cancelled; say once where that fails."""
         said = False
-        while True:
+        for number in count():
+            await self._clock.sleep(WIDTH)
+            self.look()
+            if number % _LOOKS:
+                continue
             try:
                 await self._write()
             except StorageFailed as error:
                 if not said:
                     observers.see(Notice("warning", error.message))
                 said = True
-            await self._clock.sleep(_PERIOD)
 
     async def end(self) -> None:
         """Write the file for the last time; everything is committed, and the ledger says what failed and why."""
@@ -92,9 +95,9 @@ class Recorder:
 
     def recorded(self) -> Recorded:
         """What is known now."""
-        now = self._clock.monotonic() - self._began
-        self._credit(now)
-        self._run.timeline.reach(now)
+        self.look()
+        self._credit(self._looked)
+        self._run.timeline.reach(self._looked)
         self._run.attempts = most_common(self._tally.errors)
         return Recorded(
             self._ledger.name, self._about, self._earlier, self._run, self._failures, sums(self._ledger.spends)
@@ -115,6 +118,21 @@ class Recorder:
         if start < until:
             self._run.timeline.spread(PAUSED, start, until)
             self._pause = (until, end)
+
+
+def _counts(tally: Tally) -> dict[int, int]:
+    """What has been counted so far, by column of the timeline."""
+    return {
+        SENT: tally.begun,
+        ANSWERED: tally.answered,
+        REFUSED: tally.throttled,
+        FAILED: tally.sent - tally.answered - tally.throttled,
+        ITEMS: tally.packed,
+        INPUT: tally.input_tokens,
+        OUTPUT: tally.output_tokens,
+        OK: tally.ok,
+        DEAD: tally.failed,
+    }
 
 
 def _earlier(path: Path, ledger: Ledger) -> History:
