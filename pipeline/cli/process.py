@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import resource
+import signal
 import sys
 
 from pipeline.cli.failure import install_hooks
@@ -17,6 +18,7 @@ _ARENA_MAX = -8
 
 def prepare() -> None:
     """Make files private, forbid core dumps, allow as many connections as may be, and let nothing print a value."""
+    ignore_questions()
     fill_closed_descriptors()
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -33,6 +35,11 @@ def prepare() -> None:
     # Looking for plugins of pydantic reads the metadata of every package that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     install_hooks()
+
+
+def ignore_questions() -> None:
+    """Let SIGUSR1, which asks a run how it stands, do nothing: by default it would end the process."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def _reserve_no_more_than_is_used() -> None:

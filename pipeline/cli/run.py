@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,6 +16,10 @@ from pipeline.cli.plan import show_plan
 from pipeline.earlier import Earlier
 from pipeline.types import Json
 
+if TYPE_CHECKING:
+    from pipeline.config import Loaded
+
+_LEVELS = ("debug", "trace")
 _EARLIER = ("fresh", "repair", "accept_changes", "allow_rebill")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _SHOWN = (
@@ -23,7 +27,6 @@ _SHOWN = (
     click.option("-v", "--verbose", count=True, help="Log failures and pauses; -vv: every attempt."),
     click.option("--json", "as_json", is_flag=True, help="The summary as one object on stdout."),
     click.option("--stats", type=click.FloatRange(min=0.1), default=30, metavar="S", help="Seconds between lines."),
-    click.option("--log-format", type=click.Choice(["auto", "text", "json"]), default="auto", help="auto is text."),
 )
 
 
@@ -52,10 +55,10 @@ def run(config: Path, yes: bool, dry_run: bool, **values: Json) -> int:
     """
     earlier = Earlier(**{name: values.pop(name) for name in _EARLIER})
     given = overrides(values)
-    loaded = load_config(config, given)
+    loaded = load_config(config, _verbose(values) | given)
     if dry_run:
         return show_plan(loaded, as_json=values["as_json"], fresh=earlier.fresh, period=values["stats"])
-    return execute(Execution(loaded, _shown(values), _commands(config, given), earlier, ask=not yes))
+    return execute(Execution(loaded, _shown(values, loaded), _commands(config, given), earlier, ask=not yes))
 
 
 @click.command()
@@ -69,9 +72,8 @@ def retry(config: Path, codes: Sequence[str], **values: Json) -> int:
     """
     given = overrides(values)
     wanted = [_code(text) for text in codes]
-    return execute(
-        Execution(load_config(config, given), _shown(values), _commands(config, given), Earlier(retry=wanted))
-    )
+    loaded = load_config(config, _verbose(values) | given)
+    return execute(Execution(loaded, _shown(values, loaded), _commands(config, given), Earlier(retry=wanted)))
 
 
 def _code(text: str) -> str:
@@ -85,11 +87,17 @@ def _commands(config: Path, given: dict[str, Json]) -> dict[str, str]:
     return {name: again(name, config, given) for name in ("run", "retry")}
 
 
-def _shown(values: dict[str, Json]) -> Shown:
+def _verbose(values: dict[str, Json]) -> dict[str, Json]:
+    """What -v means for the log file: as much as for stderr."""
+    verbose = values["verbose"]
+    return {"log.level": _LEVELS[min(verbose, len(_LEVELS)) - 1]} if verbose else {}
+
+
+def _shown(values: dict[str, Json], loaded: Loaded) -> Shown:
     return Shown(
         quiet=values["quiet"],
         verbose=values["verbose"],
         as_json=values["as_json"],
         period=values["stats"],
-        style="json" if values["log_format"] == "json" else "text",
+        style="json" if loaded.config.log.format == "json" else "text",
     )

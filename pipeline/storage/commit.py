@@ -30,6 +30,10 @@ _IDLE = 1.0
 """Seconds without work after which this run gives back what it has claimed ahead."""
 
 
+Committed = Callable[[int, Sequence[int]], None]
+"""Hears, in the writer's thread, how many bytes of the output are durable and which records ended without a result."""
+
+
 class _Waiting(NamedTuple):
     entry: Entry | Reserve
     future: asyncio.Future[None]
@@ -54,8 +58,9 @@ class Journal:
         log: OutputLog,
         linger: float = LINGER,
         remark: Callable[[str], None] = lambda _: None,
+        committed: Committed | None = None,
     ) -> None:
-        self._writer = _Writer(ledger, log, linger, asyncio.get_running_loop(), remark)
+        self._writer = _Writer(ledger, log, linger, asyncio.get_running_loop(), remark, committed)
         self._name = ledger.name
         self._next_attempt = ledger.next_attempt
         self.ambiguous = dict(ledger.ambiguous)
@@ -149,8 +154,10 @@ class _Writer:
         linger: float,
         loop: asyncio.AbstractEventLoop,
         remark: Callable[[str], None],
+        committed: Committed | None,
     ) -> None:
         self._ledger, self._log, self._linger, self._loop, self._remark = ledger, log, linger, loop, remark
+        self._committed = committed
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._unfit: list[_Waiting] = []
         self._stopped: ThreadFuture[None] = ThreadFuture()
@@ -256,6 +263,8 @@ class _Writer:
         began = time.perf_counter()
         admitted = self._ledger.commit(entries, wanted, self._log)
         self.disk_seconds += time.perf_counter() - began
+        if self._committed is not None:
+            self._committed(self._ledger.out_off, _without_result(entries))
         self._unfit = intents[admitted:]
         self._wake(ended + intents[:admitted], None)
 
@@ -291,6 +300,10 @@ class _Writer:
     def _wake(self, group: list[_Waiting], error: PipelineError | None) -> None:
         if group:
             self._loop.call_soon_threadsafe(_resolve, [waiting.future for waiting in group], error)
+
+
+def _without_result(entries: Sequence[Entry]) -> list[int]:
+    return [letter.line for entry in entries if isinstance(entry, Settle | Bury) for letter in entry.dead]
 
 
 def _resolve(futures: list[asyncio.Future[None]], error: PipelineError | None) -> None:
