@@ -297,7 +297,7 @@ class Run:
             shared = self._shared_limits(parts.endpoint)
             backend, drain, throttle = self._backend(parts, http, journal, ledger, shared)
             plan = Plan(parts.limits.concurrency, parts.max_items, live=source.identity is None)
-            self._status.sending(throttle, journal, plan)
+            self._status.sending(throttle, journal, plan, self._delivery)
             work = Work(
                 job=parts.job,
                 pages=self._pages(source, ledger),

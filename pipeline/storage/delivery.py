@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 from pipeline.errors import JobStopped, PipelineError, ReaderGone, StorageFailed
@@ -49,6 +50,7 @@ class Delivery:
         self._committed = self._present = present
         self._idle = self._behind = self._ending = self._abandoned = False
         self._last_line: int | None = None
+        self._held_back, self._closed_at = 0.0, 0.0
         self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
@@ -69,6 +71,11 @@ class Delivery:
             self._sequence.pass_over(lines)
         except OSError as error:
             self._tell(_failed(error))
+
+    def held_back(self) -> float:
+        """Seconds for which there has been no room. Any thread may ask."""
+        with self._lock:
+            return self._held_back + (time.monotonic() - self._closed_at if self._behind else 0.0)
 
     async def finish(self, last_line: int) -> None:
         """Return when the reader has all of it. Every record is settled; the input has `last_line` lines.
@@ -155,10 +162,11 @@ class Delivery:
         """Close the room where the reader is behind, open it once it has caught up with half of that."""
         behind = self._committed - self._sequence.taken
         if not self._behind and behind > MOST_BEHIND:
-            self._behind = True
+            self._behind, self._closed_at = True, time.monotonic()
             self._call(self.room.clear)
         elif self._behind and behind <= MOST_BEHIND // 2:
             self._behind = False
+            self._held_back += time.monotonic() - self._closed_at
             self._call(self.room.set)
 
     def _tell(self, error: JobStopped | None) -> None:

@@ -83,12 +83,15 @@ async def test_there_is_no_room_while_the_reader_is_behind(tmp_path: Path, pipe:
     many = 3 * MOST_BEHIND // len(LINE)
     bench.commit(many)
     await until(bench.delivery.room, open_=False)
+    behind = bench.delivery.held_back()
     taken = await asyncio.to_thread(read, pipe.reader, many * len(LINE))
     await until(bench.delivery.room, open_=True)
     await bench.delivery.finish(many)
     bench.delivery.close()
 
     assert taken == LINE * many
+    assert 0 < behind <= (held := bench.delivery.held_back())
+    assert held == bench.delivery.held_back(), "it counts no more once there is room"
 
 
 async def test_a_reader_that_goes_away_stops_the_run_even_where_nothing_is_to_be_written(
