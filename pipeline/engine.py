@@ -8,7 +8,7 @@ is created per record: memory is bounded by the queue, the workers and one page 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,6 +66,8 @@ class Work:
     packer: Packer
     keep: Sequence[str]
     workers: int
+    label: Callable[[int], str] = str
+    """Line number → what names the line, for a record that has no name of its own."""
     live: bool = False
     """The input may pause (a pipe): do not hold records back to fill a batch."""
     bounded: bool = False
@@ -94,7 +96,9 @@ class Engine:
         self._reason: JobStopped | None = None
         self._workers: list[asyncio.Task[None]] = []
         self._read_to_end = False
-        self._records = self._failed = self._bugs = 0
+        self._records = self._bugs = 0
+        self._failed: Counter[str] = Counter()
+        self._examples: dict[str, int] = {}
 
     async def run(self, drain: float) -> bool:
         """Run until every record is settled or the job stops.
@@ -179,7 +183,7 @@ class Engine:
                 await self._queue.put(Batch(tuple(batch)))
         if dead:
             await self._journal.bury(dead)
-            self._settled(0, len(dead))
+            self._settled(0, dead)
         if self._work.live and self._queue.empty():
             for batch in self._work.packer.flush():
                 await self._queue.put(Batch(tuple(batch)))
@@ -232,7 +236,7 @@ class Engine:
             settlement = self._settlement(request, response, again=batch.attempts == 0)
             del response  # its vectors or texts are in the result lines now, and would double what waits for the disk
             await self._journal.settle(settlement)
-            self._settled(len(settlement.results), len(settlement.dead))
+            self._settled(len(settlement.results), settlement.dead)
 
     def _return(self, batch: Batch, error: PipelineError) -> None:
         """Take a batch back in smaller pieces: one by one where its answers were mixed up, else in halves."""
@@ -304,15 +308,27 @@ class Engine:
         return self._buried(record, refusal)
 
     async def _give_up(self, batch: Batch, error: PipelineError) -> None:
-        await self._journal.bury([self._buried(item.record, error) for item in batch.items])
-        self._settled(0, len(batch.items))
+        dead = [self._buried(item.record, error) for item in batch.items]
+        await self._journal.bury(dead)
+        self._settled(0, dead)
 
-    def _settled(self, ok: int, failed: int) -> None:
-        self._failed += failed
-        self._observers.see(RecordsSettled(ok, failed))
-        most = self._work.most_failures(self._records)
-        if failed and most is not None and self._failed > most:
-            self.stop(NeedsPerson(f"more than {most} records failed (--max-failures)", code="too_many_failures"))
+    def _settled(self, ok: int, dead: Sequence[DeadLetter]) -> None:
+        self._observers.see(RecordsSettled(ok, len(dead)))
+        for letter in dead:
+            self._failed[letter.code] += 1
+            self._examples.setdefault(letter.code, letter.line)
+        most = self._work.most_failures(self._records) if dead else None
+        if most is not None and self._failed.total() > most:
+            self.stop(self._too_many_failures(most))
+
+    def _too_many_failures(self, most: int) -> NeedsPerson:
+        code, count = self._failed.most_common(1)[0]
+        example = self._work.label(self._examples[code])
+        return NeedsPerson(
+            f"more than {most} records failed (--max-failures): {count} of {self._failed.total()} with {code}, "
+            f"the first of them in line {example} of the input; mend it, then `retry` sends them again",
+            code="too_many_failures",
+        )
 
     def _buried(self, record: Record, error: PipelineError) -> DeadLetter:
         return DeadLetter(
@@ -327,7 +343,7 @@ class Engine:
         )
 
     def _bad(self, bad: BadLine) -> DeadLetter:
-        return DeadLetter(bad.line, str(bad.line), bad.code, bad.message, 0, None, None, bad.raw)
+        return DeadLetter(bad.line, self._work.label(bad.line), bad.code, bad.message, 0, None, None, bad.raw)
 
     def _bug(self, error: Exception) -> PipelineError:
         """Count a bug; the message names the class and the place, never the values, which may hold prompts."""

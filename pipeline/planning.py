@@ -17,8 +17,8 @@ from pipeline.core.parse import parse_line
 from pipeline.engine import UNBOUNDED_OUTPUT
 from pipeline.errors import Rejected
 from pipeline.events import Observer, Observers
+from pipeline.sources import open_source
 from pipeline.storage.lines import Page
-from pipeline.storage.source import Source
 from pipeline.types import BadLine, Item, Request
 
 _MINUTE = 60.0
@@ -117,7 +117,7 @@ async def plan(
     parts = await asyncio.to_thread(assemble, loaded, observers or Observers(), exact=True, sends=False)
     sums = _Sums(parts)
     packer = Packer(parts.max_items, parts.max_tokens)
-    with Source(loaded.config.input.path, limit=loaded.config.limit) as source:
+    with await asyncio.to_thread(open_source, loaded) as source:
         async for page in source.pages():
             await asyncio.to_thread(_add, page, parts, packer, sums)
             progress(sums.records)

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 from pipeline.assembly import Parts, assemble, places_of
 from pipeline.backends.base import Backend
@@ -21,6 +22,7 @@ from pipeline.clock import SystemClock
 from pipeline.config import Loaded, fingerprint
 from pipeline.core.backoff import RetryBudget, RetryPolicy
 from pipeline.core.circuit import CircuitPolicy
+from pipeline.core.deadline import drain_within
 from pipeline.core.packing import Packer
 from pipeline.core.parse import parse_line
 from pipeline.earlier import CARRY_ON, Earlier
@@ -40,20 +42,22 @@ from pipeline.observers.status import RunName, Status
 from pipeline.observers.summary import Summary
 from pipeline.observers.tally import Tally
 from pipeline.observers.watchdog import Watchdog
-from pipeline.storage.changes import accept_changes
+from pipeline.same_input import Known, input_mark, refuse_lost_list
+from pipeline.sources import is_nothing_to_do, open_source, refuse_bad_lines, taking
 from pipeline.storage.checkpoint import open_ledger, open_output
 from pipeline.storage.commit import Journal
+from pipeline.storage.file_list import read_list, write_list
 from pipeline.storage.filesystem import refuse_network
 from pipeline.storage.finish import finish, set_aside, write_dead_letters
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.lines import Page
 from pipeline.storage.repair import Repaired, repair
+from pipeline.storage.several import Files
 from pipeline.storage.shared_limits import SharedLimits
 from pipeline.storage.source import Source
 from pipeline.storage.state import Lock, Places, make_private
 from pipeline.types import BadLine, Record
 
-_SHOWN_BAD = 20
 _PROOF = 2.0
 """Seconds that the first request of a run goes alone: a wrong key costs one request, a slow server no time."""
 
@@ -110,6 +114,17 @@ class Run:
         elif self._engine is not None:
             self._engine.abort()
 
+    async def _lock(self, path: Path) -> Lock:
+        """Take a lock, waiting no longer than `lock_wait` and the deadline allow."""
+        wait = self._loaded.config.lock_wait
+        left = self._time_left()
+        return await asyncio.to_thread(Lock.take, path, wait if left is None else min(wait, left), self._nap)
+
+    def _time_left(self) -> float | None:
+        """Seconds until the deadline; None where there is none."""
+        deadline = self._loaded.config.deadline
+        return None if deadline is None else max(0.0, deadline - self._status.elapsed)
+
     def _nap(self, seconds: float) -> None:
         """Wait for the lock, in a thread, unless a signal asks for the end."""
         time.sleep(seconds)
@@ -124,49 +139,52 @@ class Run:
         """Refuse what can be refused before anything is written, then hold the lock for the rest."""
         config = self._loaded.config
         places = places_of(self._loaded)
-        source = stack.enter_context(Source(config.input.path, limit=config.limit))
-        parts = await asyncio.to_thread(assemble, self._loaded, self.observers)
-        if config.strict:
-            await _refuse_bad_lines(source, parts)
+        async with taking(self._loaded, self._earlier, self._lock) as begin:
+            try:
+                source = await self._open(stack)
+            except UsageError as error:
+                if not is_nothing_to_do(error, config):
+                    raise
+                self.observers.see(Notice("info", f"nothing to do: {error.message}"))
+                return
+            parts = await asyncio.to_thread(assemble, self._loaded, self.observers)
+            if config.strict:
+                await refuse_bad_lines(source, parts.problem)
+            begin()
+            await self._run_alone(stack, source, parts, places)
+
+    async def _run_alone(self, stack: ExitStack, source: Source, parts: Parts, places: Places) -> None:
         make_private(places.state)
         refuse_network(places.state)
-        lock = await asyncio.to_thread(Lock.take, places.lock, config.lock_wait, self._nap)
-        stack.callback(lock.release)
+        stack.callback((await self._lock(places.lock)).release)
         self._status.locked()
         if self._earlier.fresh:
-            set_aside(places)
+            set_aside(places, files=not self._loaded.config.input.since_last)
         elif self._earlier.repair:
             self._say_repaired(await asyncio.to_thread(repair, places, fingerprint(self._loaded)))
         ledger = open_ledger(places, fingerprint(self._loaded))
         stack.callback(ledger.close)
         ledger.budget.cap, ledger.budget.soft = parts.cap_nusd, parts.soft_nusd
         self._status.opened(ledger, parts.prices)
-        same_input = await self._compare_input(ledger, source, places)
+        if source.files is not None:
+            source = await self._list_files(stack, source.files, ledger, places) or source
+        known = Known(source, ledger, places, self._loaded.config.limit)
+        same_input = await known.is_unchanged(self.observers, accept=self._earlier.accept_changes)
         if ledger.meta["phase"] == "complete" and same_input and self._earlier.retry is None:
             return
         await self._work(parts, source, ledger, places)
 
-    async def _compare_input(self, ledger: Ledger, source: Source, places: Places) -> bool:
-        """Return whether the input is the very file that was read before; where it is not, it may only have grown.
+    async def _open(self, stack: ExitStack) -> Source:
+        return stack.enter_context(await asyncio.to_thread(open_source, self._loaded, self._earlier))
 
-        Raises:
-            StateMismatch: Lines that were read before have changed.
-        """
-        if source.identity is not None and ledger.meta.get("input") == _identity(source, self._loaded.config.limit):
-            return True
-        known = [ledger.chunks[number] for number in sorted(ledger.chunks)]
-        changed = await source.verify(known)
-        if changed:
-            ranges = ", ".join(f"{first}-{last}" for first, last in changed[:10])
-            if not self._earlier.accept_changes:
-                raise StateMismatch(
-                    f"{source.path} was changed since it was read: lines {ranges}; put them back, "
-                    "use --accept-changes, which sends those again, or --fresh, which starts anew"
-                )
-            open_output(ledger, places).log.close()
-            accept_changes(ledger, places, changed, await source.rescan(known))
-            self.observers.see(Notice("warning", f"{source.path} was changed: lines {ranges} are sent again"))
-        return False
+    async def _list_files(self, stack: ExitStack, files: Files, ledger: Ledger, places: Places) -> Source | None:
+        """Write down which files are read; return a newer view of them where another run took some meanwhile."""
+        refuse_lost_list(ledger, places)
+        newer = None if read_list(places.files) == files.known else await self._open(stack)
+        if newer is not None and newer.files is not None:
+            files = newer.files
+        write_list(places.files, files.stretches)
+        return newer
 
     def _say_repaired(self, repaired: Repaired) -> None:
         text = f"the ledger was rebuilt from {repaired.records} results, ${repaired.spent_nusd / 1e9:.6f} spent"
@@ -178,7 +196,7 @@ class Run:
         if recovered.torn:
             self.observers.see(Notice("info", f"{recovered.torn} torn bytes were cut off and kept in {places.state}"))
         with ledger.transaction():
-            ledger.set_meta(input=_identity(source, self._loaded.config.limit))
+            ledger.set_meta(input=input_mark(source, self._loaded.config.limit))
             if self._earlier.retry is not None:
                 ledger.revive(self._earlier.retry)
         journal = Journal(ledger, log)
@@ -191,7 +209,7 @@ class Run:
                 raise journal.failure
             with ledger.transaction():
                 ledger.set_meta(requests=self._status.requests(), price_sources=self._status.price_sources())
-            write_dead_letters(ledger, places)
+            write_dead_letters(ledger, places, source.files)
         if not complete or ledger.done.total != ledger.records_read:
             raise StateMismatch(f"{ledger.records_read - ledger.done.total} records have no outcome: run again")
         lines = sum(chunk.lines for chunk in ledger.chunks.values())
@@ -199,15 +217,15 @@ class Run:
 
     async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal) -> bool:
         config = self._loaded.config
-        done = ledger.done
+        done, label = ledger.done, source.label if source.files is not None else None
 
         def parse(line: int, raw: bytes) -> Record | BadLine | None:
-            return None if line in done else parse_line(line, raw, config.input.id)
+            return None if line in done else parse_line(line, raw, config.input.id, name=label and label(line))
 
         async with HttpBackend(parts.endpoint, parts.timeouts) as http:
             shared = self._shared_limits(parts.endpoint)
             backend, drain, throttle = self._backend(parts, http, journal, ledger, shared)
-            plan = Plan(parts.limits.concurrency, parts.max_items, live=source.identity is None)
+            plan = Plan(parts.limits.concurrency, parts.max_items, live=source.live)
             self._status.sending(throttle, journal, plan)
             work = Work(
                 job=parts.job,
@@ -215,8 +233,9 @@ class Run:
                 parse=parse,
                 packer=Packer(parts.max_items, parts.max_tokens),
                 keep=config.output.keep,
+                label=source.label,
                 workers=2 * parts.limits.concurrency,
-                live=source.identity is None,
+                live=source.live,
                 bounded=parts.cap_nusd is not None,
                 most_failures=parts.most_failures,
             )
@@ -225,11 +244,11 @@ class Run:
             self.observers.add(watchdog)
             beside = [asyncio.create_task(self._status.tick(self.observers)), asyncio.create_task(watchdog.turn())]
             beside.append(asyncio.create_task(throttle.keep_in_step()))
-            deadline = self._deadline(engine)
+            patience, deadline = self._deadline(engine)
             if self._interrupted is not None:
                 engine.stop(self._interrupted)
             try:
-                return await engine.run(config.drain)
+                return await engine.run(patience)
             finally:
                 self._status.sent()
                 for task in beside:
@@ -268,22 +287,23 @@ class Run:
 
     def _pages(self, source: Source, ledger: Ledger) -> Callable[[], AsyncIterator[Page]]:
         known = [ledger.chunks[number] for number in sorted(ledger.chunks)]
-        size = source.identity.size if source.identity is not None else None
 
         async def pages() -> AsyncIterator[Page]:
             async for page in source.pages(known, ledger.complete_chunk):
-                self._status.read(page.chunk.end, size)
+                self._status.read(page.chunk.end, source.size)
                 yield page
             self._status.read_to_end()
 
         return pages
 
-    def _deadline(self, engine: Engine) -> asyncio.TimerHandle | None:
-        seconds = self._loaded.config.deadline
-        if seconds is None:
-            return None
+    def _deadline(self, engine: Engine) -> tuple[float, asyncio.TimerHandle | None]:
+        """Stop early enough for what is then in flight to come back by the deadline; return how long it may take."""
+        left, drain = self._time_left(), self._loaded.config.drain
+        if left is None:
+            return drain, None
+        drain = drain_within(left, drain)
         error = BudgetReached("the deadline has come; run again to go on", code="deadline")
-        return asyncio.get_running_loop().call_later(seconds, engine.stop, error)
+        return drain, asyncio.get_running_loop().call_later(left - drain, engine.stop, error)
 
 
 async def run(loaded: Loaded, earlier: Earlier = CARRY_ON) -> Summary:
@@ -298,25 +318,3 @@ def _is_scarce(remaining: int | None, wanted: int) -> bool:
 def _name(loaded: Loaded) -> RunName:
     config, limits = loaded.config, loaded.config.limits
     return RunName(config.job, config.name, config.endpoint, limits.rpm, limits.tpm)
-
-
-def _identity(source: Source, limit: int | None) -> str:
-    return repr((source.identity and tuple(source.identity), limit))
-
-
-async def _refuse_bad_lines(source: Source, parts: Parts) -> None:
-    """Read the whole input and refuse it where a line is bad (`--strict`).
-
-    Raises:
-        UsageError: Naming the first of them.
-    """
-    bad: list[str] = []
-    async for page in source.pages():
-        for line, raw in enumerate(page.lines, page.first_line):
-            problem = parts.problem(line, raw)
-            if problem is not None:
-                bad.append(f"{source.path}:{line}: {problem}")
-        if len(bad) >= _SHOWN_BAD:
-            break
-    if bad:
-        raise UsageError("the input has bad lines and nothing was sent (--strict):\n" + "\n".join(bad[:_SHOWN_BAD]))

@@ -34,7 +34,14 @@ def confirm(loaded: Loaded, *, fresh: bool) -> None:
 
 
 def _confirm_cost(loaded: Loaded, above: int) -> None:
-    most = None if loaded.config.input.path == "-" else plan_of(loaded).cost_bound_nusd
+    try:
+        most = None if loaded.config.input.path == "-" else plan_of(loaded).cost_bound_nusd
+    except UsageError as error:
+        from pipeline.sources import is_nothing_to_do  # noqa: PLC0415 - as planning does, brings tokenizers and prices
+
+        if is_nothing_to_do(error, loaded.config):
+            return
+        raise
     if most is not None and most <= above:
         return
     cost = "an unknown sum" if most is None else f"up to {money(most)}"

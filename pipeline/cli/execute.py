@@ -18,6 +18,7 @@ from pipeline.cli.streams import say
 from pipeline.cli.summary import headline, nothing_to_do, summary_block, summary_line, was_refused
 from pipeline.cli.to_stdout import copy_to_stdout, wants_stdout
 from pipeline.earlier import CARRY_ON, Earlier
+from pipeline.errors import Locked
 from pipeline.observers.log import Log
 from pipeline.observers.progress import Trouble
 from pipeline.secret import redact_patterns
@@ -47,7 +48,7 @@ def execute(execution: Execution) -> int:
     if execution.ask:
         confirm(execution.loaded, fresh=execution.earlier.fresh)
     summary = run_loop(watched(execution))
-    if to_stdout and summary["state"] == "complete":
+    if to_stdout and summary["state"] == "complete" and Path(summary["output"]).exists():
         copy_to_stdout(Path(summary["output"]))
     if execution.shown.as_json:
         say(json.dumps(summary), err=to_stdout)
@@ -64,7 +65,9 @@ async def watched(execution: Execution) -> Json:
     shown = execution.shown
     run = Run(execution.loaded, execution.earlier)
     display = Display.on_stderr(shown)
-    run.observers.add(Log(display.say, _now, least=shown.least, style=shown.style, stamped=not on_terminal()))
+    run.observers.add(
+        Log(display.say, _now, least=shown.least, style=shown.style, stamped=shown.stamped or not on_terminal())
+    )
     run.observers.add(trouble := Trouble())
     showing = asyncio.create_task(_show(run, display, trouble))
     last: list[str] = []
@@ -90,13 +93,20 @@ def last_words(summary: Json, commands: Mapping[str, str], shown: Shown, *, bloc
     """Return how it ended: a block for people, else one line; nothing where nothing was done or nobody asked."""
     if shown.style == "json":
         return [json.dumps({"time": summary["ended_at"], "level": "info", "event": "summary", **summary})]
+    stamp = f"{datetime.fromisoformat(summary['ended_at']):%Y-%m-%dT%H:%M:%SZ} " if shown.stamped else ""
+    return [stamp + text for text in _last_texts(summary, commands, shown, block=block)]
+
+
+def _last_texts(summary: Json, commands: Mapping[str, str], shown: Shown, *, block: bool) -> list[str]:
+    code = summary["exit_code"]
     if was_refused(summary):
-        return [f"pipeline: {redact_patterns(summary['message'])}"]
+        # That another run is at it is no news to a scheduler, which asks for silence.
+        return [] if shown.quiet and code == Locked.exit_code else [f"pipeline: {redact_patterns(summary['message'])}"]
     if shown.quiet or shown.as_json:
-        return [] if summary["exit_code"] == 0 else [f"pipeline: {headline(summary)}"]
+        return [] if code == 0 else [f"pipeline: {headline(summary)}"]
     if block:
         return [summary_block(summary, commands)]
-    return [] if nothing_to_do(summary) and summary["exit_code"] == 0 else [summary_line(summary, commands)]
+    return [] if nothing_to_do(summary) and code == 0 else [summary_line(summary, commands)]
 
 
 def _silent(_line: str) -> None:

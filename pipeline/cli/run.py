@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,14 +16,18 @@ from pipeline.cli.plan import show_plan
 from pipeline.earlier import Earlier
 from pipeline.types import Json
 
+if TYPE_CHECKING:
+    from pipeline.config import Loaded
+
 _EARLIER = ("fresh", "repair", "accept_changes", "allow_rebill")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_FORMATS = "auto: text, its last words without a time. text: every line begins with the time, for files."
 _SHOWN = (
     click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong."),
     click.option("-v", "--verbose", count=True, help="Log failures and pauses; -vv: every attempt."),
     click.option("--json", "as_json", is_flag=True, help="The summary as one object on stdout."),
     click.option("--stats", type=click.FloatRange(min=0.1), default=30, metavar="S", help="Seconds between lines."),
-    click.option("--log-format", type=click.Choice(["auto", "text", "json"]), default="auto", help="auto is text."),
+    click.option("--log-format", type=click.Choice(["auto", "text", "json"]), default="auto", help=_FORMATS),
 )
 
 
@@ -55,7 +59,7 @@ def run(config: Path, yes: bool, dry_run: bool, **values: Json) -> int:
     loaded = load_config(config, given)
     if dry_run:
         return show_plan(loaded, as_json=values["as_json"])
-    return execute(Execution(loaded, _shown(values), _commands(config, given), earlier, ask=not yes))
+    return execute(Execution(loaded, _shown(values), _commands(config, given, loaded), earlier, ask=not yes))
 
 
 @click.command()
@@ -69,9 +73,8 @@ def retry(config: Path, codes: Sequence[str], **values: Json) -> int:
     """
     given = overrides(values)
     wanted = [_code(text) for text in codes]
-    return execute(
-        Execution(load_config(config, given), _shown(values), _commands(config, given), Earlier(retry=wanted))
-    )
+    loaded = load_config(config, given, looks_back=True)
+    return execute(Execution(loaded, _shown(values), _commands(config, given, loaded), Earlier(retry=wanted)))
 
 
 def _code(text: str) -> str:
@@ -81,8 +84,10 @@ def _code(text: str) -> str:
     return code
 
 
-def _commands(config: Path, given: dict[str, Json]) -> dict[str, str]:
-    return {name: again(name, config, given) for name in ("run", "retry")}
+def _commands(config: Path, given: dict[str, Json], loaded: Loaded) -> dict[str, str]:
+    """What to type to go on, on another day too."""
+    dated = given if loaded.moment is None else {**given, "now": loaded.moment}
+    return {name: again(name, config, dated) for name in ("run", "retry")}
 
 
 def _shown(values: dict[str, Json]) -> Shown:
@@ -92,4 +97,5 @@ def _shown(values: dict[str, Json]) -> Shown:
         as_json=values["as_json"],
         period=values["stats"],
         style="json" if values["log_format"] == "json" else "text",
+        stamped=values["log_format"] == "text",
     )

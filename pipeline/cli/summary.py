@@ -59,6 +59,8 @@ def headline(summary: Json) -> str:
     """Return what happened, in one sentence."""
     state, records = summary["state"], summary["records"]
     total = "" if records["total"] is None else f" of {records['total']:,}"
+    if state == "complete" and records["total"] is None and not records["ok"] + records["failed"]:
+        return "nothing to do"
     if state == "complete":
         how = "already complete" if nothing_to_do(summary) else "finished" if records["failed"] else "complete"
         failed = f", {records['failed']:,} failed" if records["failed"] else ""
@@ -130,7 +132,7 @@ def _pace(summary: Json) -> str:
 def _output(summary: Json) -> str:
     output: str = summary["output"]
     if summary["state"] == "complete":
-        return output
+        return output if summary["records"]["total"] is not None else ""
     return f"{output}.partial so far" if Path(f"{output}.partial").exists() else ""
 
 

@@ -20,6 +20,7 @@ from pipeline.errors import StateMismatch, StorageFailed, UsageError
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.ordering import write_in_order
 from pipeline.storage.results import OutputLog, tail_fingerprint
+from pipeline.storage.several import Files
 from pipeline.storage.state import Places, replace_durably, storage_errors, sync_directory
 
 _RENAME_NOREPLACE = 1
@@ -27,13 +28,19 @@ _AT_FDCWD = -100
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 
 
-def write_dead_letters(ledger: Ledger, places: Places) -> None:
-    """Write OUT.errors.jsonl from the ledger; where nothing failed, an older one is kept aside."""
+def write_dead_letters(ledger: Ledger, places: Places, files: Files | None = None) -> None:
+    """Write OUT.errors.jsonl from the ledger; where nothing failed, an older one is kept aside.
+
+    Args:
+        ledger: The open ledger.
+        places: Where everything lies.
+        files: Those of the input, where it is several: a line then is one of its file.
+    """
     lines = [
         orjson.dumps(
             {
                 "custom_id": letter.custom_id,
-                "line": letter.line,
+                **_place(letter.line, files),
                 "code": letter.code,
                 "message": letter.message,
                 "attempts": letter.attempts,
@@ -50,6 +57,13 @@ def write_dead_letters(ledger: Ledger, places: Places) -> None:
     elif os.path.lexists(places.errors):
         with storage_errors("cannot move away", places.errors):
             shutil.move(places.errors, places.aside("errors"))
+
+
+def _place(line: int, files: Files | None) -> dict[str, str | int]:
+    if files is None:
+        return {"line": line}
+    name, number = files.locate(line)
+    return {"file": name, "line": number}
 
 
 def _record(raw: bytes) -> orjson.Fragment | str:
@@ -130,11 +144,17 @@ def reopen(ledger: Ledger, places: Places) -> None:
         ledger.set_meta(phase="running")
 
 
-def set_aside(places: Places) -> None:
-    """Move everything of an earlier job out of the way, into the state directory (`--fresh`). Nothing is deleted."""
+def set_aside(places: Places, *, files: bool = True) -> None:
+    """Move everything of an earlier job out of the way, into the state directory (`--fresh`). Nothing is deleted.
+
+    Args:
+        places: Where everything lies.
+        files: Also the list of the input's files: they are taken anew.
+    """
+    lists = [places.files] if files else []
     sidecars = [places.ledger.with_name(places.ledger.name + suffix) for suffix in ("", "-wal", "-shm")]
     with storage_errors("cannot move away the old files of", places.output):
-        for path in (places.output, places.partial, places.errors, *sidecars):
+        for path in (places.output, places.partial, places.errors, *lists, *sidecars):
             if os.path.lexists(path):
                 shutil.move(path, places.aside(f"old-{path.name}"))
     sync_directory(places.output.parent)

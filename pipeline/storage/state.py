@@ -80,9 +80,15 @@ class Places:
     def summary(self) -> Path:
         return self.state / "run.json"
 
+    @property
+    def files(self) -> Path:
+        """The list of the input's files, where it is several."""
+        return self.state / "files.json"
+
     def is_reserved(self, name: str) -> bool:
         """Whether a file of that name in the state directory is one that a run keeps there."""
-        return name.startswith(self.ledger.name) or name in {self.lock.name, self.status.name, self.summary.name}
+        kept = (self.lock, self.status, self.summary, self.files)
+        return name.startswith(self.ledger.name) or name in {path.name for path in kept}
 
     def aside(self, name: str) -> Path:
         """A path in the state directory that does not exist yet, for bytes that are kept."""
