@@ -10,6 +10,7 @@ from pipeline.config.loading import Loaded, load
 from pipeline.config.origin import Origin
 from pipeline.config.schema import schema
 from pipeline.config.template import compile_template
+from pipeline.config.variables import read_dotenv
 
 __all__ = [
     "Config",
@@ -21,6 +22,7 @@ __all__ = [
     "config_home",
     "fingerprint",
     "load",
+    "read_dotenv",
     "read_secret",
     "resolve_job",
     "schema",
