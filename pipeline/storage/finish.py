@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import orjson
+import zstandard
 
 from pipeline.core.identity import line_identity
 from pipeline.errors import StateMismatch, StorageFailed, UsageError
@@ -25,11 +26,13 @@ from pipeline.storage.state import Places, replace_durably, storage_errors, sync
 
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
+_JOINED = 8 << 20
+"""The most bytes of dead letters that are copied behind older ones; more are moved away as they are."""
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 
 
 def write_dead_letters(ledger: Ledger, places: Places, files: Files | None = None) -> None:
-    """Write OUT.errors.jsonl from the ledger; where nothing failed, an older one is kept aside.
+    """Write OUT.errors.jsonl from the ledger; where nothing failed any more, an older one goes to the old ones.
 
     Args:
         ledger: The open ledger.
@@ -56,7 +59,17 @@ def write_dead_letters(ledger: Ledger, places: Places, files: Files | None = Non
         replace_durably(places.errors, b"".join(lines))
     elif os.path.lexists(places.errors):
         with storage_errors("cannot move away", places.errors):
-            shutil.move(places.errors, places.aside("errors"))
+            _keep_errors(places)
+
+
+def _keep_errors(places: Places) -> None:
+    """Put dead letters that are none any more behind the older ones: one file, however many nights a record failed."""
+    if places.errors.stat().st_size > _JOINED:
+        shutil.move(places.errors, places.aside("errors"))
+        return
+    older = places.old_errors.read_bytes() if os.path.lexists(places.old_errors) else b""
+    replace_durably(places.old_errors, older + zstandard.compress(places.errors.read_bytes()))
+    places.errors.unlink()
 
 
 def _place(line: int, files: Files | None) -> dict[str, str | int]:

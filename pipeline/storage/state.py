@@ -85,9 +85,14 @@ class Places:
         """The list of the input's files, where it is several."""
         return self.state / "files.json"
 
+    @property
+    def old_errors(self) -> Path:
+        """Dead letters that were retried with success, one Zstandard frame for each time."""
+        return self.state / "errors-old.jsonl.zst"
+
     def is_reserved(self, name: str) -> bool:
         """Whether a file of that name in the state directory is one that a run keeps there."""
-        kept = (self.lock, self.status, self.summary, self.files)
+        kept = (self.lock, self.status, self.summary, self.files, self.old_errors)
         return name.startswith(self.ledger.name) or name in {path.name for path in kept}
 
     def aside(self, name: str) -> Path:
