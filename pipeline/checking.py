@@ -102,7 +102,7 @@ async def check_run(loaded: Loaded) -> CheckReport:
         UsageError: The config or its input is refused.
     """
     places = places_of(loaded)
-    with open_source(loaded) as source:
+    with open_source(loaded, looks_back=True) as source:
         if not places.output.exists():
             return await _check_lines(source, loaded.config.input.id, assemble(loaded, Observers(), sends=False))
         report, settled = _Report(), Bitmap()

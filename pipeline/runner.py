@@ -217,7 +217,8 @@ class Run:
 
     async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal) -> bool:
         config = self._loaded.config
-        done, label = ledger.done, source.label if source.files is not None else None
+        done = ledger.done
+        label = source.label if source.files is not None and config.input.id is None else None
 
         def parse(line: int, raw: bytes) -> Record | BadLine | None:
             return None if line in done else parse_line(line, raw, config.input.id, name=label and label(line))

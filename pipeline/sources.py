@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from pipeline.config import Config, Loaded
 from pipeline.earlier import CARRY_ON, Earlier
 from pipeline.errors import UsageError
 from pipeline.storage.file_list import read_list
+from pipeline.storage.filesystem import refuse_network
 from pipeline.storage.opening import MISSING, shown
-from pipeline.storage.several import Pattern, is_several
+from pipeline.storage.several import Pattern, Stretch, is_several
 from pipeline.storage.source import Source
 from pipeline.storage.state import Lock, make_private
 from pipeline.storage.survey import survey
@@ -23,8 +24,13 @@ NOTHING_NEW = "nothing_new"
 """The code of the error that every file has been taken before."""
 
 
-def open_source(loaded: Loaded, earlier: Earlier = CARRY_ON) -> Source:
+def open_source(loaded: Loaded, earlier: Earlier = CARRY_ON, *, looks_back: bool = False) -> Source:
     """Open the input of a config as it is today. Nothing is written.
+
+    Args:
+        loaded: The config.
+        earlier: A retry takes nothing new.
+        looks_back: Take nothing new either, where each run takes what is new for itself.
 
     Raises:
         UsageError: It cannot be read, or there is nothing to read.
@@ -35,19 +41,24 @@ def open_source(loaded: Loaded, earlier: Earlier = CARRY_ON) -> Source:
         return Source(config.input.path, limit=config.limit, growing=config.input.growing)
     own = read_list(places_of(loaded).files)
     taken = _taken(config)
-    if earlier.fresh and taken is None:
-        own = []
     pattern = Pattern.of(config.input.path)
-    names = [] if earlier.retry is not None else pattern.names()
-    if not names and not own:
+    others = _others(taken, own)
+    if earlier.fresh:
+        own = [each for each in own if taken is not None and (pattern.folder / each.name).exists()]
+    takes = earlier.retry is None and not (looks_back and taken is not None)
+    names = pattern.names() if takes else None
+    if not (names or own or others):
         raise UsageError(f"cannot read {shown(config.input.path)}: there is no such file", code=MISSING)
-    elsewhere = taken.files if taken is not None else []
-    ours = {(stretch.name, stretch.start) for stretch in own}
-    others = [stretch for stretch in elsewhere if (stretch.name, stretch.start) not in ours]
     files = survey(pattern.folder, names, own, others, growing=config.input.growing)
-    if not files.stretches and others:
+    if others and not files.stretches:
         raise UsageError(f"every file of {shown(config.input.path)} has been taken", code=NOTHING_NEW)
     return Source(config.input.path, files, limit=config.limit)
+
+
+def _others(taken: Taken | None, own: Sequence[Stretch]) -> list[Stretch]:
+    """What other runs have taken: an output that is begun anew takes its own files again."""
+    ours = {(stretch.name, stretch.start) for stretch in own}
+    return [each for each in (taken.files if taken is not None else ()) if (each.name, each.start) not in ours]
 
 
 def is_nothing_to_do(error: UsageError, config: Config) -> bool:
@@ -76,6 +87,7 @@ async def taking(
         return
     folder = Path(config.input.taken)
     make_private(folder)
+    refuse_network(folder)
     held = await lock(folder / "lock")
     try:
         taken, moment = Taken(folder), str(loaded.moment)

@@ -38,9 +38,10 @@ def _command(job: Scheduled, log: Path) -> str:
 
 def _escaped(command: str) -> str:
     """A command as cron reads it: an unescaped % would end its line."""
-    if "\n" in command or len(command) > _LONGEST:
+    escaped = command.replace("%", r"\%")
+    if "\n" in escaped or len(escaped) > _LONGEST:
         raise UsageError(
-            f"the command has {len(command)} characters, or a line break in it; cron takes {_LONGEST} on one line: "
+            f"the command has {len(escaped)} characters, or a line break in it; cron takes {_LONGEST} on one line: "
             "put the flags into the config, or take --systemd"
         )
-    return command.replace("%", r"\%")
+    return escaped

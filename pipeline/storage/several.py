@@ -55,6 +55,11 @@ class Stretch(NamedTuple):
     """What the file was when all this was last found to be true."""
 
     @property
+    def shown(self) -> str:
+        """The name as text, whatever bytes it has."""
+        return os.fsencode(self.name).decode("utf-8", "backslashreplace")
+
+    @property
     def next_line(self) -> int:
         """The number in its file of the line behind it."""
         return self.first_line + self.holds.lines
@@ -106,10 +111,6 @@ class Files:
         self.seekable = all(named_codec(stretch.name) is None for stretch in stretches)
 
     @property
-    def lines(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    @property
     def mark(self) -> str:
         """Equal for equal input."""
         return hashlib.blake2b(b"".join(stretch.holds.digest for stretch in self.stretches), digest_size=16).hexdigest()
@@ -118,12 +119,12 @@ class Files:
         """Return the file, below the folder, and the number there of a line of the input."""
         at = bisect.bisect_left(self._ends, line)
         stretch = self.stretches[at]
-        return stretch.name, stretch.next_line - (self._ends[at] - line) - 1
+        return stretch.shown, stretch.next_line - (self._ends[at] - line) - 1
 
     def line_of(self, name: str, number: int) -> int:
         """Return which line of the input a line of a file is; 0 where it is none."""
         for end, stretch in zip(self._ends, self.stretches, strict=True):
-            if stretch.name == name and stretch.first_line <= number < stretch.next_line:
+            if stretch.shown == name and stretch.first_line <= number < stretch.next_line:
                 return end - (stretch.next_line - number) + 1
         return 0
 

@@ -22,19 +22,26 @@ class _Open(NamedTuple):
 
     name: str
     path: Path
+    ours: bool
+    """Whether a part of it is in this input."""
     fd: int
     identity: Identity
     codec: Codec | None
 
 
 def survey(
-    folder: Path, names: Sequence[str], own: Sequence[Stretch], elsewhere: Sequence[Stretch] = (), *, growing: bool
+    folder: Path,
+    names: Sequence[str] | None,
+    own: Sequence[Stretch],
+    elsewhere: Sequence[Stretch] = (),
+    *,
+    growing: bool,
 ) -> Files:
     """Return the input as it is today: `own`, and behind it what is new in the order of the files' names.
 
     Args:
         folder: What all files are in.
-        names: The files that there are.
+        names: The files that there are; None takes nothing new, neither a file nor what one has grown by.
         own: What has been taken into this input before; all of it must still be there.
         elsewhere: What other inputs have taken of the same files: it is not taken again.
         growing: Leave a last line that is not whole yet.
@@ -49,9 +56,12 @@ def survey(
     ours = {stretch.name for stretch in own}
     seen: dict[str, Identity] = {}
     new: list[Stretch] = []
-    for name in sorted({*names, *ours}):
-        seen[name], found = _look(folder, name, sorted(known[name], key=_start), growing=growing)
-        new += found
+    for name in sorted({*(names or ()), *ours}):
+        stretches = sorted(known[name], key=_start)
+        seen[name], found = _look(folder / name, name, stretches, ours=name in ours, growing=growing)
+        if names is None and found:
+            seen[name] = stretches[-1].seen  # or nobody would ever look at what it has grown by
+        new += found if names is not None else []
     return Files(folder, [*(stretch._replace(seen=seen[stretch.name]) for stretch in own), *new], own)
 
 
@@ -59,8 +69,9 @@ def _start(stretch: Stretch) -> int:
     return stretch.start
 
 
-def _look(folder: Path, name: str, known: Sequence[Stretch], *, growing: bool) -> tuple[Identity, list[Stretch]]:
-    path = folder / name
+def _look(
+    path: Path, name: str, known: Sequence[Stretch], *, ours: bool, growing: bool
+) -> tuple[Identity, list[Stretch]]:
     if known and not path.exists():
         raise StateMismatch(f"{path} is gone, but an earlier run took its lines: put it back, or use --fresh")
     if known and identity_of(path.stat()) == known[-1].seen:
@@ -69,7 +80,7 @@ def _look(folder: Path, name: str, known: Sequence[Stretch], *, growing: bool) -
     try:
         if identity is None:
             raise UsageError(f"{shown(str(path))} is a pipe: it cannot be one of several files")
-        file = _Open(name, path, fd, identity, codec)
+        file = _Open(name, path, ours, fd, identity, codec)
         _check(file, known)
         return identity, list(_new(file, known, growing=growing))
     except DamagedError as error:
@@ -117,7 +128,5 @@ def _start_of_new(file: _Open, known: Sequence[Stretch]) -> int:
 
 
 def _changed(file: _Open) -> StateMismatch:
-    return StateMismatch(
-        f"{file.path} was changed since an earlier run took its lines: put it back, give it another name to have it "
-        "taken as a new file, or use --fresh, which starts anew"
-    )
+    remedy = "use --fresh, which starts anew" if file.ours else "give it another name to have it taken as a new file"
+    return StateMismatch(f"{file.path} was changed since an earlier run took its lines: put it back, or {remedy}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import random
 import time
 from collections import Counter
@@ -165,6 +166,20 @@ def test_dead_letters_name_the_file_and_its_line(server: Judge, tmp_path: Path) 
     assert (check.code, check.out) == (0, "5 records, no problem\n")
 
 
+def test_a_retry_leaves_what_is_new_to_the_next_run(server: Judge, tmp_path: Path) -> None:
+    put(tmp_path, "a.jsonl", "a1", "")
+    run(tmp_path, server)
+    put(tmp_path, "a.jsonl", "a3")
+    put(tmp_path, "b.jsonl", "b1")
+    retried = pipeline("retry", str(tmp_path / "job.yaml"), "--json", home=tmp_path, extra=server.environment)
+    before = [text for _, text in answers(tmp_path / "out.jsonl")]
+    run(tmp_path, server)
+
+    assert retried.summary["records"]["total"] == 2
+    assert before == ["a1"]
+    assert [text for _, text in answers(tmp_path / "out.jsonl")] == ["a1", "a3", "b1"]
+
+
 def test_a_lost_list_of_files_is_refused_and_never_guessed(server: Judge, tmp_path: Path) -> None:
     put(tmp_path, "b.jsonl", "b1", "b2")
     run(tmp_path, server)
@@ -191,6 +206,16 @@ def test_an_output_among_the_files_of_the_input_is_refused(server: Judge, tmp_pa
 
     assert ended.code == 2
     assert "in/out.jsonl would be read as a file of the input" in ended.err
+
+
+def test_a_name_that_is_no_text_is_a_name_all_the_same(server: Judge, tmp_path: Path) -> None:
+    put(tmp_path, "a.jsonl", "a1")
+    (tmp_path / "in" / "a.jsonl").rename(tmp_path / "in" / os.fsdecode(b"\xff.jsonl"))
+    ended = run(tmp_path, server)
+    again = run(tmp_path, server)
+
+    assert (ended.code, again.code) == (0, 0)
+    assert answers(tmp_path / "out.jsonl") == [("\\xff.jsonl:1", "a1")]
 
 
 def test_a_name_with_brackets_is_a_file_where_there_is_one(server: Judge, tmp_path: Path) -> None:
@@ -287,8 +312,11 @@ def test_every_run_takes_the_files_that_are_new(server: Judge, tmp_path: Path) -
     (tmp_path / "in" / "b.jsonl").unlink()
     put(tmp_path, "c.jsonl", "c1")
     fourth = take(tmp_path, server, "2026-11-04T02:00")
+    for path in (tmp_path / "in").iterdir():
+        path.unlink()
+    emptied = take(tmp_path, server, "2026-11-05T02:00")
 
-    assert [each.code for each in (first, nothing, third, fourth)] == [0, 0, 0, 0]
+    assert [each.code for each in (first, nothing, third, fourth, emptied)] == [0, 0, 0, 0, 0]
     assert outputs(tmp_path) == {
         "20261101T020000.jsonl": ["b1"],
         "20261103T020000.jsonl": ["a1", "b2"],
@@ -357,11 +385,17 @@ def test_dead_letters_of_the_last_run_can_be_retried(server: Judge, tmp_path: Pa
     (tmp_path / "in" / "b.jsonl").write_text('{"nothing": 1}\n')
     first = take(tmp_path, server, "2026-11-01")
     put(tmp_path, "c.jsonl", "c1")
+    put(tmp_path, "a.jsonl", "a2")
     retried = pipeline("retry", str(tmp_path / "job.yaml"), "--json", home=tmp_path, extra=server.environment)
+    check = pipeline("check", str(tmp_path / "job.yaml"), home=tmp_path)
+    after_retry = outputs(tmp_path)
+    second = take(tmp_path, server, "2026-11-02")
 
-    assert (first.code, retried.code) == (3, 3)
+    assert (first.code, retried.code, second.code) == (3, 3, 0)
     assert retried.summary["output"] == "out/20261101T000000.jsonl"
-    assert outputs(tmp_path) == {"20261101T000000.jsonl": ["a1"]}, "a retry takes no file"
+    assert after_retry == {"20261101T000000.jsonl": ["a1"]}, "a retry takes nothing new"
+    assert check.out == "2 records, no problem\n"
+    assert outputs(tmp_path)["20261102T000000.jsonl"] == ["a2", "c1"]
 
 
 def test_begun_anew_a_run_reads_the_same_files_again(server: Judge, tmp_path: Path) -> None:
@@ -374,6 +408,19 @@ def test_begun_anew_a_run_reads_the_same_files_again(server: Judge, tmp_path: Pa
     assert ended.code == 0, ended.err
     assert outputs(tmp_path) == {"20261101T000000.jsonl": ["a1"], "20261102T000000.jsonl": ["b1"]}
     assert asked(server) == {digest("a1"): 2, digest("b1"): 1}
+
+
+def test_a_run_that_cannot_go_on_because_a_file_is_gone_can_be_begun_anew(server: Judge, tmp_path: Path) -> None:
+    put(tmp_path, "a.jsonl", *(f"a{number}" for number in range(50)))
+    put(tmp_path, "b.jsonl", "b1")
+    stopped = take(tmp_path, server, "2026-11-01", "--budget", "0.000001")
+    (tmp_path / "in" / "a.jsonl").unlink()
+    refused = take(tmp_path, server, None)
+    ended = take(tmp_path, server, None, "--fresh", "--yes")
+
+    assert (stopped.code, refused.code, ended.code) == (4, 5, 0)
+    assert "in/a.jsonl is gone" in refused.err
+    assert outputs(tmp_path) == {"20261101T000000.jsonl": ["b1"]}
 
 
 def test_whatever_dies_when_every_record_is_taken_once(judge: Callable[..., Judge], tmp_path: Path) -> None:
