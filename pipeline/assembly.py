@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import resource
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 
@@ -135,7 +135,7 @@ def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends:
         remark=lambda text: observers.see(Notice("warning", text)),
     )
     if config.model is not None:
-        prices.require(config.model, datetime.now(UTC))
+        prices.require(config.model, time.time())
     bounds = (config.batch.max_items, job.max_items, endpoint.max_items)
     return Parts(
         job=job,

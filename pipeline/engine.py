@@ -1,22 +1,23 @@
 """The loop: read, render, pack, send, settle.
 
-One reader fills a short queue with batches; workers each take one, send it and settle it. A worker that waits for a
+One reader fills a short backlog with batches; workers each take one, send it and settle it. A worker that waits for a
 backoff holds no concurrency slot (the throttle has those), so there are about twice as many workers as slots. Nothing
-is created per record: memory is bounded by the queue, the workers and one page of the input.
+is created per record: memory is bounded by the backlog, the workers and one page of the input.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import orjson
 
 from pipeline.backends.base import Backend
+from pipeline.backlog import Backlog, Batch
 from pipeline.clock import Clock
 from pipeline.core.apportion import apportion, apportion_usage
 from pipeline.core.identity import attempt_number
@@ -36,14 +37,6 @@ UNBOUNDED_OUTPUT = 131_072
 _UNBOUNDED_CHARGE = 512
 _MOST_BUGS = 10
 _NULL_CONTENT = "null_content"
-
-
-class Batch(NamedTuple):
-    """Records packed into one request, and what was tried with them before."""
-
-    items: tuple[Item, ...]
-    attempts: int = 0
-    first_at: float | None = None
 
 
 class Wire(Protocol):
@@ -90,8 +83,7 @@ class Engine:
         self._clock = clock
         self._observers = observers
         self._calibration = Calibration()
-        self._queue: asyncio.Queue[Batch | None] = asyncio.Queue(maxsize=max(2, work.workers // 4))
-        self._returned: deque[Batch] = deque()
+        self._backlog = Backlog(max(2, work.workers // 4))
         self._stopping = asyncio.Event()
         self._reason: JobStopped | None = None
         self._workers: list[asyncio.Task[None]] = []
@@ -156,16 +148,14 @@ class Engine:
         try:
             async for page in self._work.pages():
                 await self._take(page)
-            for batch in self._work.packer.flush():
-                await self._queue.put(Batch(tuple(batch)))
+            await self._queue(self._work.packer.flush())
             self._read_to_end = True
         except JobStopped as error:
             # What was read before is good and is finished first.
             self._reason = self._reason or error
         except PipelineError as error:
             self.stop(NeedsPerson(error.message, code=error.code))
-        for _ in range(self._work.workers):
-            await self._queue.put(None)
+        self._backlog.close()
 
     async def _take(self, page: Page) -> None:
         self._journal.read((page.chunk,))
@@ -179,14 +169,19 @@ class Engine:
             if isinstance(item, DeadLetter):
                 dead.append(item)
                 continue
-            for batch in self._work.packer.add(item):
-                await self._queue.put(Batch(tuple(batch)))
+            if finished := self._work.packer.add(item):
+                await self._queue(finished)
         if dead:
             await self._journal.bury(dead)
             self._settled(0, dead)
-        if self._work.live and self._queue.empty():
-            for batch in self._work.packer.flush():
-                await self._queue.put(Batch(tuple(batch)))
+        if self._work.live and self._backlog.is_empty:
+            await self._queue(self._work.packer.flush())
+
+    async def _queue(self, batches: Sequence[tuple[Item, ...]]) -> None:
+        for items in batches:
+            if self._backlog.is_full:
+                await self._backlog.room()
+            self._backlog.add(Batch(items))
 
     def _render(self, record: Record) -> Item | DeadLetter:
         try:
@@ -208,12 +203,9 @@ class Engine:
 
     async def _work_on(self) -> None:
         while not self._stopping.is_set():
-            batch = self._returned.popleft() if self._returned else await self._queue.get()
+            batch = self._backlog.take() or await self._backlog.get()
             if batch is None:
-                if not self._returned:
-                    return
-                await self._queue.put(None)
-                continue
+                return
             try:
                 await self._process(batch)
             except JobStopped as error:
@@ -223,6 +215,8 @@ class Engine:
                 await self._give_up(batch, error)
             except Exception as error:  # noqa: BLE001 - the boundary of a worker: recorded as a dead letter
                 await self._give_up(batch, self._bug(error))
+            finally:
+                self._backlog.done()
 
     async def _process(self, batch: Batch) -> None:
         request = self._request(batch)
@@ -243,24 +237,24 @@ class Engine:
         items = batch.items
         pieces = [(item,) for item in items] if isinstance(error, Malformed) else [tuple(half) for half in halve(items)]
         # To the front: where nothing fits into the budget, a single record must find out before all batches are halved.
-        self._returned.extendleft(Batch(piece, error.attempts, error.first_at) for piece in reversed(pieces))
+        self._backlog.give_back([Batch(piece, error.attempts, error.first_at) for piece in pieces])
 
     def _request(self, batch: Batch) -> Request:
         items = batch.items
         body = self._job.body(items)
         content = orjson.dumps(body)
-        unbounded = any(item.output_tokens is None for item in items)
-        output = UNBOUNDED_OUTPUT if unbounded else sum([item.output_tokens or 0 for item in items])
+        outputs = [item.output_tokens for item in items]
+        unbounded = None in outputs
+        output = UNBOUNDED_OUTPUT if unbounded else sum([most for most in outputs if most])
+        estimate = sum([item.input_tokens for item in items])
         tier = body.get("service_tier")
         return Request(
             path=self._job.path,
             body=content,
             items=items,
             model=str(body["model"]),
-            tokens=self._calibration.charge(
-                sum([item.input_tokens for item in items]), _UNBOUNDED_CHARGE if unbounded else output
-            ),
-            input_bound=max(len(content), sum([item.input_tokens for item in items])),
+            tokens=self._calibration.charge(estimate, _UNBOUNDED_CHARGE if unbounded else output),
+            input_bound=max(len(content), estimate),
             output_bound=output,
             service_tier=tier if isinstance(tier, str) else None,
             attempts=batch.attempts,
@@ -278,7 +272,7 @@ class Engine:
         dead: list[DeadLetter] = []
         for item, answer, cost, usage in zip(request.items, response.answers, costs, usages, strict=True):
             if again and isinstance(answer, Rejected) and answer.code == _NULL_CONTENT:
-                self._returned.append(Batch((item,), 1, self._clock.now()))
+                self._backlog.give_back([Batch((item,), 1, self._clock.now())])
                 continue
             if isinstance(answer, Exception):
                 dead.append(self._refused(item.record, answer, request))

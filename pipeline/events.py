@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 
@@ -32,6 +33,14 @@ class RecordsSettled(NamedTuple):
     failed: int
 
 
+class RunStarted(NamedTuple):
+    """The run holds the lock of its output and begins."""
+
+
+class SoftBudgetReached(NamedTuple):
+    """What was spent has reached the soft budget. The run goes on."""
+
+
 class Paused(NamedTuple):
     """The endpoint is paused: a 429 with a hint, or an open circuit."""
 
@@ -47,7 +56,10 @@ class Notice(NamedTuple):
     message: str
 
 
-Event = AttemptSent | AttemptEnded | RecordsSettled | Paused | Notice
+Event = AttemptSent | AttemptEnded | RecordsSettled | RunStarted | SoftBudgetReached | Paused | Notice
+_KINDS: tuple[type[Event], ...] = (
+    AttemptSent, AttemptEnded, RecordsSettled, RunStarted, SoftBudgetReached, Paused, Notice,
+)  # fmt: skip
 
 
 class Observer(Protocol):
@@ -58,14 +70,18 @@ class Observer(Protocol):
 
 
 class Observers:
-    """Hands each event to every observer, in order."""
+    """Hands each event to every observer that wants its kind, in order."""
 
     def __init__(self, observers: list[Observer] | None = None) -> None:
-        self._observers = list(observers or [])
+        self._wanting: dict[type[Event], list[Callable[[Event], None]]] = {kind: [] for kind in _KINDS}
+        for observer in observers or []:
+            self.add(observer)
 
-    def add(self, observer: Observer) -> None:
-        self._observers.append(observer)
+    def add(self, observer: Observer, *kinds: type[Event]) -> None:
+        """Let `observer` see events of these kinds; of all where none is named."""
+        for kind in kinds or _KINDS:
+            self._wanting[kind].append(observer.see)
 
     def see(self, event: Event) -> None:
-        for observer in self._observers:
-            observer.see(event)
+        for see in self._wanting[type(event)]:
+            see(event)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 
 import orjson
 
@@ -59,7 +59,7 @@ class _Sums:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._at = datetime.now(UTC)
+        self._at = time.time()
         self.records = self.requests = self.tokens_input = self.tokens_output = 0
         self.charged = self.cost = self.cost_bound = 0
         self.unbounded = self.unpriced = False

@@ -28,7 +28,7 @@ from pipeline.core.parse import parse_line
 from pipeline.earlier import CARRY_ON, Earlier
 from pipeline.engine import Engine, Work
 from pipeline.errors import BudgetReached, JobStopped, StateMismatch, UsageError
-from pipeline.events import Notice, Observers
+from pipeline.events import AttemptEnded, Notice, Observers, RunStarted, SoftBudgetReached
 from pipeline.middleware.circuit import Circuit
 from pipeline.middleware.drain import Drain
 from pipeline.middleware.reservation import Reservation
@@ -36,6 +36,8 @@ from pipeline.middleware.retry import Retry
 from pipeline.middleware.throttle import Throttle
 from pipeline.middleware.trace import Trace
 from pipeline.middleware.validation import Validation
+from pipeline.notifying import audience
+from pipeline.observers.notify import Notifier
 from pipeline.observers.pacing import Plan
 from pipeline.observers.snapshot import Snapshot
 from pipeline.observers.status import RunName, Status
@@ -91,19 +93,30 @@ class Run:
         self._tally = Tally(self._clock.monotonic)
         self.observers = Observers([self._tally])
         self._status = Status(_name(loaded), places_of(loaded), self._tally, self._clock, loaded.environ)
+        self._notifier = Notifier(audience(loaded), self.observers, self._status.summary, self._clock.now)
+        self.observers.add(self._notifier, RunStarted, SoftBudgetReached)
         self._engine: Engine | None = None
         self._interrupted: Interrupted | None = None
 
     async def execute(self) -> Summary:
         """Run to the end, or to what stops it, and say how it went. JobStopped is in the summary, not raised."""
         self._status.begin()
+        try:
+            summary, stopped = await self._to_the_end()
+        except Exception:
+            await self._notifier.broke()
+            raise
+        await self._notifier.ended(summary, stopped.code if stopped is not None else None)
+        return await self._status.amend(summary)
+
+    async def _to_the_end(self) -> tuple[Summary, JobStopped | None]:
         stopped: JobStopped | None = None
         with ExitStack() as stack:
             try:
                 await self._run(stack)
             except JobStopped as error:
                 stopped = error
-            return await self._status.end(stopped)
+            return await self._status.end(stopped), stopped
 
     def interrupt(self, number: int) -> None:
         """Stop for a signal: the first time what is on the wire may come back, the second time it may not."""
@@ -111,8 +124,10 @@ class Run:
             self._interrupted = Interrupted(number)
             if self._engine is not None:
                 self._engine.stop(self._interrupted)
-        elif self._engine is not None:
-            self._engine.abort()
+        else:
+            self._notifier.abandon()
+            if self._engine is not None:
+                self._engine.abort()
 
     async def _lock(self, path: Path) -> Lock:
         """Take a lock, waiting no longer than `lock_wait` and the deadline allow."""
@@ -158,6 +173,7 @@ class Run:
         refuse_network(places.state)
         stack.callback((await self._lock(places.lock)).release)
         self._status.locked()
+        self.observers.see(RunStarted())
         if self._earlier.fresh:
             set_aside(places, files=not self._loaded.config.input.since_last)
         elif self._earlier.repair:
@@ -242,7 +258,7 @@ class Run:
             )
             self._engine = engine = Engine(work, backend, drain, journal, self._clock, self.observers)
             watchdog = Watchdog(config.timeout, lambda: len(drain.on_wire))
-            self.observers.add(watchdog)
+            self.observers.add(watchdog, AttemptEnded)
             beside = [asyncio.create_task(self._status.tick(self.observers)), asyncio.create_task(watchdog.turn())]
             beside.append(asyncio.create_task(throttle.keep_in_step()))
             patience, deadline = self._deadline(engine)

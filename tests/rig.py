@@ -11,7 +11,6 @@ import orjson
 from jobs.completions import Completions
 from pipeline.backends.base import Backend
 from pipeline.backends.fake import FakeBackend
-from pipeline.clock import SystemClock
 from pipeline.core.packing import Packer
 from pipeline.core.parse import parse_line
 from pipeline.core.pricing import Price, PriceBook, PriceCard, Rates
@@ -31,6 +30,7 @@ from pipeline.storage.ledger import Ledger
 from pipeline.storage.lines import Chunk, Page
 from pipeline.types import DeadLetter, Json, Request, Response
 from tests.storage.outputs import DAY, open_both, places_in
+from tests.virtual import LoopClock
 
 PRICE = Price(Rates(1_000_000, 500_000, 1_000_000, 2_000_000, 2_000_000), source="test")
 """One nano-USD an input token, two an output token."""
@@ -96,7 +96,7 @@ async def run(
     """Send `records` through the engine and return what became of them. The ledger in `directory` is continued."""
     ledger, log, _ = open_both(places_in(directory))
     ledger.budget.cap = cap
-    tally, clock = Tally(), SystemClock()
+    tally, clock = Tally(), LoopClock()
     observers = Observers([tally])
     journal = Journal(ledger, log, linger=0)
     journal.start()

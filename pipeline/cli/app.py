@@ -27,6 +27,7 @@ COMMANDS = {
     "check": Entry(
         "pipeline.cli.check", "check", "Validate an input, or that an output answers its input exactly once."
     ),
+    "notify": Entry("pipeline.cli.notify", "notify", "Send a test to everybody whom a config tells how its run goes."),
     "cron": Entry("pipeline.cli.cron", "cron", "Print a crontab line, a systemd timer or a Kubernetes CronJob."),
     "simulate": Entry("pipeline.simulator.command", "simulate", "Serve the built-in simulator on a port."),
     "config": Entry("pipeline.cli.config", "config", "Show or check a config, or print its schema."),

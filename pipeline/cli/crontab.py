@@ -20,8 +20,8 @@ def crontab(job: Scheduled, log: Path) -> str:
     """
     said = "Only what is wrong" if _quiet(job) else "A line for each run that had anything to do"
     notes = [f"# {job.name}: {job.when}", f"# next: {job.next}", f"# {said} goes to {log}"]
-    if job.missing_key is not None:
-        notes.append(f"# cron sets no {job.missing_key}: put it into {job.config.parent / '.env'} (mode 0600)")
+    if job.missing_keys:
+        notes.append(f"# cron sets no {job.missing_keys}: put it into {job.config.parent / '.env'} (mode 0600)")
     return "\n".join([*notes, f"{job.schedule.text} {_escaped(_command(job, log))}"])
 
 

@@ -15,11 +15,13 @@ from pipeline.cli.confirm import confirm
 from pipeline.cli.display import Display, Shown, on_terminal
 from pipeline.cli.loop import run_loop, signals_to
 from pipeline.cli.streams import say
-from pipeline.cli.summary import headline, nothing_to_do, summary_block, summary_line, was_refused
+from pipeline.cli.summary import summary_block, summary_line, was_refused
 from pipeline.cli.to_stdout import copy_to_stdout, wants_stdout
 from pipeline.earlier import CARRY_ON, Earlier
 from pipeline.errors import Locked
+from pipeline.events import AttemptEnded
 from pipeline.observers.log import Log
+from pipeline.observers.outcome import headline, nothing_to_do
 from pipeline.observers.progress import Trouble
 from pipeline.secret import redact_patterns
 from pipeline.types import Json
@@ -65,10 +67,9 @@ async def watched(execution: Execution) -> Json:
     shown = execution.shown
     run = Run(execution.loaded, execution.earlier)
     display = Display.on_stderr(shown)
-    run.observers.add(
-        Log(display.say, _now, least=shown.least, style=shown.style, stamped=shown.stamped or not on_terminal())
-    )
-    run.observers.add(trouble := Trouble())
+    log = Log(display.say, _now, least=shown.least, style=shown.style, stamped=shown.stamped or not on_terminal())
+    run.observers.add(log, *log.kinds)
+    run.observers.add(trouble := Trouble(), AttemptEnded)
     showing = asyncio.create_task(_show(run, display, trouble))
     last: list[str] = []
     try:

@@ -87,7 +87,7 @@ spec:
               command: {json.dumps(command)}
               env:
                 - {{name: PIPELINE_STATE, value: {_WORK}/usage}}
-{_key(job, name)}              securityContext:
+{_keys(job, name)}              securityContext:
                 allowPrivilegeEscalation: false
                 readOnlyRootFilesystem: true
                 capabilities: {{drop: [ALL]}}
@@ -116,17 +116,15 @@ def _refuse_paths(job: Scheduled) -> None:
             )
 
 
-def _key(job: Scheduled, name: str) -> str:
-    variable = job.key
-    if variable is None:
-        return ""
-    source = f"{{secretKeyRef: {{name: {name}, key: {variable}}}}}"
-    return f"                - {{name: {variable}, valueFrom: {source}}}\n"
+def _keys(job: Scheduled, name: str) -> str:
+    return "".join(
+        f"                - {{name: {key}, valueFrom: {{secretKeyRef: {{name: {name}, key: {key}}}}}}}\n"
+        for key in job.keys
+    )
 
 
 def _secret_note(job: Scheduled, name: str) -> str:
-    variable = job.key
-    if variable is None:
+    if not job.keys:
         return ""
-    command = f"kubectl create secret generic {name} --from-file={variable}=KEY_FILE"
-    return f"# The key, from a file that holds it alone:\n#   {command}\n"
+    files = " ".join(f"--from-file={key}=FILE" for key in job.keys)
+    return f"# The secrets, from files that hold each alone:\n#   kubectl create secret generic {name} {files}\n"

@@ -22,7 +22,8 @@ def load_config(
 ) -> Loaded:
     """Return the config at `path`, as flags, environment, `.env`, file and defaults make it.
 
-    The key then is in what is returned, and no longer in the process's environment, which every child would inherit.
+    Its secrets then are in what is returned, and no longer in the process's environment, which every child would
+    inherit.
 
     Args:
         path: The config.
@@ -35,7 +36,7 @@ def load_config(
         UsageError: It is refused; the message names file, line and key.
     """
     # pydantic and YAML take a fifth of a second, which --help need not wait for.
-    from pipeline.config import load, variable_of  # noqa: PLC0415
+    from pipeline.config import load  # noqa: PLC0415
 
     loaded = load(path, overrides, dict(environ))
     if loaded.config.input.since_last and loaded.config.now is None:
@@ -44,7 +45,6 @@ def load_config(
         begun, last = begun_or_last(loaded)
         moment = begun or (last if looks_back else None)
         loaded = load(path, {**overrides, "now": moment}, dict(environ)) if moment is not None else loaded
-    variable = variable_of(loaded.endpoint.api_key) if loaded.endpoint.api_key else None
-    if variable is not None:
+    for variable in loaded.secret_variables:
         os.environ.pop(variable, None)
     return loaded

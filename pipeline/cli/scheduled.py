@@ -74,19 +74,17 @@ class Scheduled(NamedTuple):
         return ", ".join(f"{at:%a %Y-%m-%d %H:%M %Z}" for at in times)
 
     @property
-    def key(self) -> str | None:
-        """The variable that holds the key, if it is in one."""
-        from pipeline.config import variable_of  # noqa: PLC0415 - as the config itself, which --help need not wait for
-
-        reference = self.loaded.endpoint.api_key
-        return variable_of(reference) if reference else None
+    def keys(self) -> list[str]:
+        """The variables that hold the config's secrets."""
+        return sorted(set(self.loaded.secret_variables))
 
     @property
-    def missing_key(self) -> str | None:
-        """`key`, where no `.env` beside the config sets it: schedulers set no variables."""
+    def missing_keys(self) -> str:
+        """Those that no `.env` beside the config sets, in words: schedulers set no variables."""
         from pipeline.config import read_dotenv  # noqa: PLC0415 - as the config itself, which --help need not wait for
 
-        return self.key if self.key not in read_dotenv(self.loaded.folder / ".env") else None
+        there = read_dotenv(self.loaded.folder / ".env")
+        return " and no ".join(key for key in self.keys if key not in there)
 
 
 def local_zone(link: Path = _LOCALTIME) -> Zone:

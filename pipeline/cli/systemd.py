@@ -31,7 +31,7 @@ def systemd(job: Scheduled, *, root: bool | None = None) -> str:
 
 def _service(job: Scheduled, *, system: bool) -> str:
     command = " ".join(_quoted(word) for word in job.command("--stats", "900"))
-    key = f"# systemd sets no {job.missing_key}: put it into a .env beside the config (mode 0600)\n"
+    key = f"# systemd sets no {job.missing_keys}: put it into a .env beside the config (mode 0600)\n"
     return f"""\
 [Unit]
 Description=pipeline run {_plain(job.config.name)}
@@ -39,7 +39,7 @@ Description=pipeline run {_plain(job.config.name)}
 [Service]
 Type=oneshot
 WorkingDirectory={_plain(str(job.folder))}
-{key if job.missing_key is not None else ""}ExecStart={command}
+{key if job.missing_keys else ""}ExecStart={command}
 # What is in flight when it is stopped gets {job.loaded.config.drain:g} s to come back.
 TimeoutStopSec={job.stop_seconds}
 # Another run was still at work.

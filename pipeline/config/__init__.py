@@ -1,12 +1,14 @@
 """YAML → frozen values; errors with file, line and key."""
 
+from pipeline.config.base_url import check_url, host_of
 from pipeline.config.display import show
 from pipeline.config.endpoints import EndpointConfig, config_home
 from pipeline.config.groups import Config, Message
 from pipeline.config.identity import fingerprint
 from pipeline.config.jobs_by_name import resolve_job
-from pipeline.config.keys import read_secret, variable_of
+from pipeline.config.keys import is_reference, read_secret
 from pipeline.config.loading import Loaded, load
+from pipeline.config.mail_server import mail_server
 from pipeline.config.origin import Origin
 from pipeline.config.schema import schema
 from pipeline.config.template import compile_template
@@ -18,14 +20,17 @@ __all__ = [
     "Loaded",
     "Message",
     "Origin",
+    "check_url",
     "compile_template",
     "config_home",
     "fingerprint",
+    "host_of",
+    "is_reference",
     "load",
+    "mail_server",
     "read_dotenv",
     "read_secret",
     "resolve_job",
     "schema",
     "show",
-    "variable_of",
 ]

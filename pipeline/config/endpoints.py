@@ -13,7 +13,8 @@ from pipeline.builtin_files import builtin
 from pipeline.config.base_url import check_base_url, host_of
 from pipeline.config.document import Document, read_document
 from pipeline.config.fields import nearest
-from pipeline.config.groups import Count, FieldName, Group, ModelLimits
+from pipeline.config.group import FieldName, Group
+from pipeline.config.groups import Count, ModelLimits
 from pipeline.config.keys import check_reference, variable_of
 from pipeline.config.origin import Origin, Problem, dotted, refusal
 from pipeline.config.settings import check

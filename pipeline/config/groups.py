@@ -10,9 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     PlainSerializer,
@@ -24,15 +22,16 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.config.group import FieldName, Group, Seconds
+from pipeline.config.notify import Heartbeat, Notify
 from pipeline.config.paths import Filling, filled, moment_of
 from pipeline.config.problems import UNION_TAGS
-from pipeline.config.quantities import FailureLimit, dollars, failure_limit, nano_usd, seconds
+from pipeline.config.quantities import FailureLimit, dollars, failure_limit, nano_usd
 from pipeline.config.template import check_template
 from pipeline.types import Json
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _JOB = re.compile(r"[A-Za-z_]\w*|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
-_DURATION_SCHEMA = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}
 _USD_SCHEMA = {"type": "number", "exclusiveMinimum": 0}
 _FAILURES_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
 
@@ -71,26 +70,11 @@ JobName = Annotated[str, AfterValidator(_job)]
 PathText = Annotated[str, AfterValidator(_path)]
 Moment = Annotated[str, AfterValidator(_moment)]
 TemplateText = Annotated[str, AfterValidator(check_template)]
-FieldName = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
-Seconds = Annotated[float, BeforeValidator(seconds), WithJsonSchema(_DURATION_SCHEMA)]
 Usd = Annotated[Decimal, BeforeValidator(dollars), WithJsonSchema(_USD_SCHEMA)]
 Failures = Annotated[
     FailureLimit, PlainValidator(failure_limit), PlainSerializer(str), WithJsonSchema(_FAILURES_SCHEMA)
 ]
-
-
-class Group(BaseModel):
-    """A mapping of the file. Nothing is converted silently, and a key that it does not have is an error."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        hide_input_in_errors=True,
-        protected_namespaces=(),
-    )
 
 
 class Input(Group):
@@ -311,5 +295,12 @@ class Named(Group):
     """Words of your own that the run's summary repeats."""
 
 
-class Config(Stops, Pace, Templates, Asked, Files, Named):
+class Told(Group):
+    """Who is told how the run goes."""
+
+    notify: Notify = Notify()
+    heartbeat: Heartbeat = Heartbeat()
+
+
+class Config(Told, Stops, Pace, Templates, Asked, Files, Named):
     """One run, with the keys of its file. A part of the program takes the group that it needs."""

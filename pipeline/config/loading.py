@@ -45,6 +45,15 @@ class Loaded:
         """The config's own folder: `{here}`."""
         return self.path.parent
 
+    @property
+    def secret_variables(self) -> frozenset[str]:
+        """The variables that secrets are read from."""
+        webhook, email = self.config.notify.webhook, self.config.notify.email
+        named = (
+            self.endpoint.api_key, webhook.url, webhook.secret, email.user, email.password, self.config.heartbeat.url,
+        )  # fmt: skip
+        return frozenset(filter(None, (variable_of(value) for value in named if value is not None)))
+
 
 def load(path: Path, overrides: Mapping[str, Json], environ: Mapping[str, str]) -> Loaded:
     """Read and check the config at `path`.
@@ -72,10 +81,12 @@ def load(path: Path, overrides: Mapping[str, Json], environ: Mapping[str, str]) 
         raise refusal(problems)
     merged = {**environ, **{name: value for name, value in dotenv.items() if not environ.get(name)}}
     chosen = choose(config.endpoint, settings.origin(("endpoint",)), path.parent, config.model, merged)
-    _require_private_key(chosen.endpoint, environ, dotenv, dotenv_path)
     config = with_taken(_with_limits(config, settings, chosen), settings.data, filling)
     moment = filling.moment.replace(tzinfo=None).isoformat(timespec="seconds") if moving(settings.data) else None
-    return Loaded(path, config, chosen.endpoint, _origins(config, settings, chosen), merged, moment)
+    loaded = Loaded(path, config, chosen.endpoint, _origins(config, settings, chosen), merged, moment)
+    if any(name in dotenv and not environ.get(name) for name in loaded.secret_variables):
+        require_private(dotenv_path)  # a `.env` that supplies a secret is a key file
+    return loaded
 
 
 def _apply(
@@ -116,15 +127,6 @@ def _moment(now: Json) -> datetime:
         return moment_of(now)
     except (TypeError, ValueError):
         return datetime.now(UTC).astimezone()
-
-
-def _require_private_key(
-    endpoint: EndpointConfig, environ: Mapping[str, str], dotenv: Mapping[str, str], path: Path
-) -> None:
-    """A `.env` that supplies the key is a key file."""
-    name = variable_of(endpoint.api_key) if endpoint.api_key else None
-    if name is not None and name in dotenv and not environ.get(name):
-        require_private(path)
 
 
 def _with_limits(config: Config, settings: Settings, chosen: Chosen) -> Config:

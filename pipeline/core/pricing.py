@@ -106,7 +106,8 @@ class Price:
 
     def bound(self, input_tokens: int, output_tokens: int) -> int:
         """Return the most nano-USD that a request of at most so many tokens can cost, whatever their kinds."""
-        dearest_in, dearest_out = max(self.rates[:3]), max(self.rates[3:])
+        fresh, cached, written, out, reasoning = self.rates
+        dearest_in, dearest_out = max(fresh, cached, written), max(out, reasoning)
         for above, longer in self.long_input:
             if input_tokens > above:
                 dearest_in, dearest_out = max(dearest_in, *longer[:3]), max(dearest_out, *longer[3:])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -72,7 +71,7 @@ def _tier_price(card: PriceCard, asked: Tier, answered: str | None) -> Price | N
 
 
 class RequestPrices:
-    """The prices of one endpoint's requests in one service tier, in nano-USD.
+    """The prices of one endpoint's requests in one service tier, in nano-USD. Times are seconds since the epoch.
 
     Args:
         book: The provider's prices.
@@ -94,26 +93,26 @@ class RequestPrices:
         self.sources: set[str] = set()
         """Where the prices of the responses so far came from; `unknown` where one had none."""
 
-    def require(self, model: str, at: datetime) -> None:
+    def require(self, model: str, at: float) -> None:
         """Check before anything is sent that the price of `model` is known, where there is a budget to keep.
 
         Raises:
             UsageError: It is not known.
         """
         if self._refuse_unknown:
-            self._book.known_price(model, self._tier, at.timestamp())
+            self._book.known_price(model, self._tier, at)
 
-    def knows(self, model: str, at: datetime) -> bool:
+    def knows(self, model: str, at: float) -> bool:
         """Whether responses by `model` have a price; where not, a cost of 0 is an unknown one."""
-        return self._book.card(model, at.timestamp()) is not None
+        return self._book.card(model, at) is not None
 
-    def price(self, request: Request, at: datetime) -> Price | None:
+    def price(self, request: Request, at: float) -> Price | None:
         """Return the dearest price that `request` can be charged when sent at `at`; None where nobody knows it."""
         # A record may name a tier of its own: then it may be charged any.
         own_tier = self._tier == "standard" and b'"service_tier"' in request.body
-        return self._dearest_asked(request.model, own_tier, int(at.timestamp() // MINUTE))
+        return self._dearest_asked(request.model, own_tier, int(at // MINUTE))
 
-    def bound(self, request: Request, at: datetime) -> int:
+    def bound(self, request: Request, at: float) -> int:
         """Return the most that `request` can cost when sent at `at`; 0 where its price is not known.
 
         Raises:
@@ -126,10 +125,9 @@ class RequestPrices:
             raise Rejected(f"no price is known for model {request.model[:80]!r}", code="unknown_price")
         return 0
 
-    def cost(self, request: Request, response: Response, at: datetime) -> int:
+    def cost(self, request: Request, response: Response, at: float) -> int:
         """Return what `response` cost; 0, with a remark, where nobody knows its price."""
-        minute = int(at.timestamp() // MINUTE)
-        price, remark = self._quote(request.model, response.model, response.service_tier, minute)
+        price, remark = self._quote(request.model, response.model, response.service_tier, int(at // MINUTE))
         if remark and remark not in self._remarked and len(self._remarked) < CACHED:
             self._remarked.add(remark)
             self._remark(remark)

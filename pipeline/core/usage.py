@@ -68,9 +68,10 @@ def _reported(block: Mapping[str, Json], output_bound: int) -> Usage | None:
     if wholes is None:
         return None
     tokens_in, tokens_out = wholes
-    cached = _part(block, "prompt_tokens_details", "input_tokens_details", "cached_tokens")
-    written = _part(block, "prompt_tokens_details", "input_tokens_details", "cache_write_tokens")
-    reasoning = _part(block, "completion_tokens_details", "output_tokens_details", "reasoning_tokens")
+    of_input = block.get("prompt_tokens_details") or block.get("input_tokens_details")
+    of_output = block.get("completion_tokens_details") or block.get("output_tokens_details")
+    cached, written = _part(of_input, "cached_tokens"), _part(of_input, "cache_write_tokens")
+    reasoning = _part(of_output, "reasoning_tokens")
     if min(cached, written, reasoning) < 0 or cached + written > tokens_in or reasoning > tokens_out:
         return None
     return Usage(tokens_in, tokens_out, cached, written, reasoning)
@@ -89,17 +90,17 @@ def _wholes(block: Mapping[str, Json], output_bound: int) -> tuple[int, int] | N
     return tokens_in, max(tokens_out, (total or 0) - tokens_in)
 
 
-def _count(block: Mapping[str, Json], *names: str) -> int | None:
-    """The first of `names` that is there and not null; `_GARBAGE` where it is no count."""
-    for name in names:
-        value = block.get(name)
-        if value is not None:
-            return min(value, MOST_TOKENS) if type(value) is int and value >= 0 else _GARBAGE
-    return None
+def _count(block: Mapping[str, Json], name: str, other: str = "") -> int | None:
+    """The count called `name`, or `other` where that is absent or null; `_GARBAGE` where it is no count."""
+    value = block.get(name)
+    if value is None:
+        value = block.get(other)
+        if value is None:
+            return None
+    return min(value, MOST_TOKENS) if type(value) is int and value >= 0 else _GARBAGE
 
 
-def _part(block: Mapping[str, Json], chat_name: str, responses_name: str, kind: str) -> int:
-    details = block.get(chat_name) or block.get(responses_name)
+def _part(details: Json, kind: str) -> int:
     if not details:
         return 0
     return _count(details, kind) or 0 if isinstance(details, dict) else _GARBAGE

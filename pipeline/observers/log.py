@@ -47,6 +47,11 @@ class Log:
         self._line = json_line if style == "json" else text_line
         self._stamped = stamped or style == "json"
 
+    @property
+    def kinds(self) -> tuple[type[Event], ...]:
+        """The kinds of events that can be worth a line."""
+        return (Notice,) if self._least >= _LEVELS.index("info") else (Notice, Paused, AttemptEnded)
+
     def see(self, event: Event) -> None:
         entry = describe(event)
         if entry is None or _LEVELS.index(entry[0]) < self._least:

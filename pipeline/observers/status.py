@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +15,7 @@ import orjson
 
 from pipeline.clock import Clock
 from pipeline.errors import JobStopped, StorageFailed
-from pipeline.events import Notice, Observer
+from pipeline.events import Notice, Observer, SoftBudgetReached
 from pipeline.observers.pacing import Pacing, Plan
 from pipeline.observers.snapshot import Snapshot
 from pipeline.observers.summary import Money, Part, Records, Requests, Summary, less, retried_nusd, tokens_of
@@ -138,6 +140,10 @@ class Status:
             paused="paused by the endpoint" if flow is not None and flow.paused else None,
         )
 
+    def summary(self) -> Summary:
+        """How the run stands now, as it is published."""
+        return self._summary("running", None, None)
+
     async def tick(self, observers: Observer) -> None:
         """Write `status.json` each second and warn once of the soft budget, until cancelled."""
         while True:
@@ -148,7 +154,8 @@ class Status:
                 continue
             if self._ledger.budget.crossed_soft():
                 observers.see(Notice("warning", "the soft budget is reached"))
-            content = self._json(self._summary("running", None, None))
+                observers.see(SoftBudgetReached())
+            content = self._json(self.summary())
             try:
                 await asyncio.to_thread(replace_durably, self._places.status, content)
             except StorageFailed as error:
@@ -170,6 +177,25 @@ class Status:
                     self._tally.see(Notice("warning", error.message))
         return summary
 
+    async def amend(self, summary: Summary) -> Summary:
+        """Add what was noticed since `end`; in files only where no later run has written them."""
+        notices = self._notices()
+        if notices == summary.notices:
+            return summary
+        amended = replace(summary, notices=notices)
+        if self._locked and self._ledger is not None:
+            await asyncio.to_thread(self._rewrite, self._json(summary), self._json(amended))
+        return amended
+
+    def _rewrite(self, before: bytes, after: bytes) -> None:
+        for path in (self._places.summary, self._places.status):
+            with contextlib.suppress(OSError, StorageFailed):
+                if path.read_bytes() == before:
+                    replace_durably(path, after)
+
+    def _notices(self) -> tuple[str, ...]:
+        return tuple(notice.message for notice in self._tally.notices)
+
     def _summary(self, state: str, exit_code: int | None, message: str | None) -> Summary:
         whole = self._part(self._ledger, self._requests()) if self._ledger is not None else Part()
         return Summary(
@@ -186,7 +212,7 @@ class Status:
             this_run=less(whole, self._before),
             seconds=self.elapsed,
             codes=self._codes(exit_code),
-            notices=tuple(notice.message for notice in self._tally.notices),
+            notices=self._notices(),
             pace=self._pacing.as_dict() if self._pacing is not None and self._tally.sent else None,
         )
 
@@ -235,7 +261,7 @@ class Status:
     def _usage_row(self, spend: Spend) -> UsageRow:
         run, usage, prices = self._run, spend.usage, self._prices
         at = datetime.fromisoformat(spend.day).replace(tzinfo=UTC)
-        priced = spend.cost > 0 or (prices is not None and prices.knows(spend.model, at))
+        priced = spend.cost > 0 or (prices is not None and prices.knows(spend.model, at.timestamp()))
         return UsageRow(
             run_no=0,  # the ledger adds up all runs of its output
             day=spend.day,

@@ -18,9 +18,11 @@ from pipeline.storage.lines import Chunk
 from pipeline.storage.results import OutputLog
 from pipeline.types import DeadLetter
 
-LINGER = 0.004
-"""Seconds that the first entry of a group waits for company."""
-_MOST = 256
+LINGER, LONGER = 0.004, 0.010
+"""Seconds that the first entry of a group waits for company; longer where the last group was a large one: then many
+are in flight, and fewer and larger groups cost less CPU and disk."""
+_LARGE, _MOST = 64, 1024
+"""Entries of a large group, and of the largest."""
 
 
 class _Waiting(NamedTuple):
@@ -115,6 +117,7 @@ class _Writer:
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._unfit: list[_Waiting] = []
         self._stopped: ThreadFuture[None] = ThreadFuture()
+        self._large = False
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self.failure: PipelineError | None = None
         self.disk_seconds = 0.0
@@ -152,7 +155,7 @@ class _Writer:
             return [], False
         group = [first]
         if self._linger:
-            time.sleep(self._linger)
+            time.sleep(LONGER if self._large else self._linger)
         while len(group) < _MOST:
             try:
                 waiting = self._queue.get_nowait()
@@ -161,6 +164,7 @@ class _Writer:
             if waiting is None:
                 return group, False
             group.append(waiting)
+        self._large = len(group) >= _LARGE
         return group, True
 
     def _commit(self, group: list[_Waiting]) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.summary import nothing_to_do, summary_block, summary_line, was_refused
+from pipeline.cli.summary import summary_block, summary_line, was_refused
+from pipeline.observers.outcome import nothing_to_do
 from pipeline.observers.summary import Money, Part, Records, Requests, Tokens
 from tests.cli.summaries import COMMANDS, summary
 

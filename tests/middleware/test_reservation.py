@@ -10,7 +10,7 @@ from pipeline.errors import Ambiguous, Malformed, PipelineError, Rejected, Throt
 from pipeline.middleware.reservation import Reservation
 from pipeline.types import Item, Record, Request, Response, Usage
 
-NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
 
 
 class Released(NamedTuple):
@@ -39,10 +39,10 @@ class Intents:
 class Prices:
     """One nano-USD an input token of the bound, seven for any response; dearer in the afternoon."""
 
-    def bound(self, request: Request, at: datetime) -> int:
+    def bound(self, request: Request, at: float) -> int:
         return request.input_bound * (1 if at == NOON else 1_000)
 
-    def cost(self, request: Request, response: Response, at: datetime) -> int:
+    def cost(self, request: Request, response: Response, at: float) -> int:
         return 7 if (at, request.model, response.model) == (NOON, "m", "answered") else 0
 
 
@@ -51,7 +51,7 @@ class Clock:
         return 0.0
 
     def now(self) -> float:
-        return NOON.timestamp()
+        return NOON
 
     async def sleep(self, seconds: float) -> None:
         raise AssertionError
