@@ -242,8 +242,7 @@ class Run:
         async with HttpBackend(parts.endpoint, parts.timeouts) as http:
             shared = self._shared_limits(parts.endpoint)
             backend, drain, throttle = self._backend(parts, http, journal, ledger, shared)
-            plan = Plan(parts.limits.concurrency, parts.max_items, live=source.live)
-            self._status.sending(throttle, journal, plan)
+            self._status.sending(throttle, journal, Plan(parts.limits.concurrency, parts.max_items, live=source.live))
             work = Work(
                 job=parts.job,
                 pages=self._pages(source, ledger),

@@ -6,12 +6,85 @@ import json
 import re
 import shlex
 from pathlib import Path
+from string import Template
 
 from pipeline.cli.scheduled import Scheduled
 from pipeline.core.schedule import for_kubernetes
 from pipeline.errors import UsageError
 
 _WORK, _CONFIG = "/work", "/config"
+_MANIFEST = Template("""\
+# ${title}: ${when}
+# next: ${next}
+# The config, again whenever it changes:
+#   kubectl create configmap ${name} ${files} --dry-run=client -o yaml \\
+#     | kubectl apply -f -
+${secret_note}# A first input, and the results, go through a pod that mounts the claim ${name}.
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: ${name}
+spec:
+  # A block device: on a network file system a lock or a sync may not hold, and the run refuses it.
+  accessModes: [ReadWriteOnce]
+  resources:
+    requests: {storage: 10Gi}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata:
+  name: ${name}
+spec:
+  schedule: ${schedule}
+${zone}  concurrencyPolicy: Forbid
+  startingDeadlineSeconds: 3600
+  jobTemplate:
+    spec:
+      backoffLimit: 3
+      podFailurePolicy:
+        rules:
+          # A node that goes away is no fault of the run, which goes on where it stopped.
+          - action: Ignore
+            onPodConditions: [{type: DisruptionTarget, status: "True"}]
+          # A config that is wrong (2) and a key or a quota (6) are for a person: trying again changes nothing.
+          - action: FailJob
+            onExitCodes: {containerName: pipeline, operator: In, values: [2, 6]}
+          # Nor does it change dead letters (3), a budget or a deadline (4), or state and files that disagree (5).
+          - action: FailJob
+            onExitCodes: {containerName: pipeline, operator: In, values: [3, 4, 5]}
+      template:
+        spec:
+          restartPolicy: Never
+          # What is in flight when the pod is stopped gets ${drain} s to come back.
+          terminationGracePeriodSeconds: ${stop}
+          automountServiceAccountToken: false
+          securityContext:
+            runAsNonRoot: true
+            runAsUser: 1000
+            fsGroup: 1000
+            seccompProfile: {type: RuntimeDefault}
+          containers:
+            - name: pipeline
+              image: ${image}
+              workingDir: ${work}
+              command: ${command}
+              env:
+                - {name: PIPELINE_STATE, value: ${work}/usage}
+${keys}              securityContext:
+                allowPrivilegeEscalation: false
+                readOnlyRootFilesystem: true
+                capabilities: {drop: [ALL]}
+              volumeMounts:
+                - {name: work, mountPath: ${work}}
+                - {name: config, mountPath: ${config}, readOnly: true}
+                - {name: tmp, mountPath: /tmp}
+          volumes:
+            - name: work
+              persistentVolumeClaim: {claimName: ${name}}
+            - name: config
+              configMap: {name: ${name}}
+            - name: tmp
+              emptyDir: {}""")
 
 
 def kubernetes(job: Scheduled, image: str) -> str:
@@ -30,78 +103,23 @@ def kubernetes(job: Scheduled, image: str) -> str:
     files = [path for path in (job.config, folder / "endpoints.yaml", folder / "prices.yaml") if path.exists()]
     command = ["pipeline", "run", f"{_CONFIG}/{job.config.name}", "--stats", "900", *job.flags]
     zone = f"  timeZone: {json.dumps(job.zone.name)}\n" if job.zone.name else ""
-    return f"""\
-# {job.name}: {job.when}
-# next: {job.next}
-# The config, again whenever it changes:
-#   kubectl create configmap {name} {shlex.join(f"--from-file={path}" for path in files)} --dry-run=client -o yaml \\
-#     | kubectl apply -f -
-{_secret_note(job, name)}# A first input, and the results, go through a pod that mounts the claim {name}.
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata:
-  name: {name}
-spec:
-  # A block device: on a network file system a lock or a sync may not hold, and the run refuses it.
-  accessModes: [ReadWriteOnce]
-  resources:
-    requests: {{storage: 10Gi}}
----
-apiVersion: batch/v1
-kind: CronJob
-metadata:
-  name: {name}
-spec:
-  schedule: {json.dumps(schedule)}
-{zone}  concurrencyPolicy: Forbid
-  startingDeadlineSeconds: 3600
-  jobTemplate:
-    spec:
-      backoffLimit: 3
-      podFailurePolicy:
-        rules:
-          # A node that goes away is no fault of the run, which goes on where it stopped.
-          - action: Ignore
-            onPodConditions: [{{type: DisruptionTarget, status: "True"}}]
-          # A config that is wrong (2) and a key or a quota (6) are for a person: trying again changes nothing.
-          - action: FailJob
-            onExitCodes: {{containerName: pipeline, operator: In, values: [2, 6]}}
-          # Nor does it change dead letters (3), a budget or a deadline (4), or state and files that disagree (5).
-          - action: FailJob
-            onExitCodes: {{containerName: pipeline, operator: In, values: [3, 4, 5]}}
-      template:
-        spec:
-          restartPolicy: Never
-          # What is in flight when the pod is stopped gets {job.loaded.config.drain:g} s to come back.
-          terminationGracePeriodSeconds: {job.stop_seconds}
-          automountServiceAccountToken: false
-          securityContext:
-            runAsNonRoot: true
-            runAsUser: 1000
-            fsGroup: 1000
-            seccompProfile: {{type: RuntimeDefault}}
-          containers:
-            - name: pipeline
-              image: {json.dumps(image)}
-              workingDir: {_WORK}
-              command: {json.dumps(command)}
-              env:
-                - {{name: PIPELINE_STATE, value: {_WORK}/usage}}
-{_keys(job, name)}              securityContext:
-                allowPrivilegeEscalation: false
-                readOnlyRootFilesystem: true
-                capabilities: {{drop: [ALL]}}
-              volumeMounts:
-                - {{name: work, mountPath: {_WORK}}}
-                - {{name: config, mountPath: {_CONFIG}, readOnly: true}}
-                - {{name: tmp, mountPath: /tmp}}
-          volumes:
-            - name: work
-              persistentVolumeClaim: {{claimName: {name}}}
-            - name: config
-              configMap: {{name: {name}}}
-            - name: tmp
-              emptyDir: {{}}"""
+    return _MANIFEST.substitute(
+        title=job.name,
+        when=job.when,
+        next=job.next,
+        name=name,
+        files=shlex.join(f"--from-file={path}" for path in files),
+        secret_note=_secret_note(job, name),
+        schedule=json.dumps(schedule),
+        zone=zone,
+        drain=f"{job.loaded.config.drain:g}",
+        stop=job.stop_seconds,
+        image=json.dumps(image),
+        work=_WORK,
+        config=_CONFIG,
+        command=json.dumps(command),
+        keys=_keys(job, name),
+    )
 
 
 def _refuse_paths(job: Scheduled) -> None:
