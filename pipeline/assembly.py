@@ -15,6 +15,7 @@ from pipeline.config import Config, Loaded, compile_template, config_home, read_
 from pipeline.core.end_users import HidesEndUsers
 from pipeline.core.limits import Limits
 from pipeline.core.lines import RESERVED_FIELDS
+from pipeline.core.monthly import Caps, MonthlyCap
 from pipeline.core.parse import parse_line
 from pipeline.core.request_prices import RequestPrices
 from pipeline.core.tokens import (
@@ -54,11 +55,17 @@ class Parts:
     prices: RequestPrices
     cap_nusd: int | None
     soft_nusd: int | None
+    caps: Caps
+    """What several runs keep together."""
     tokenizer: TextTokenizer
     exact: bool
     """Whether the tokenizer has the model's own vocabulary."""
     id_field: str | None
     most_failures: Callable[[int], int | None]
+
+    def is_bounded(self, model: str) -> bool:
+        """Whether what a request to `model` can cost at the most must be known before it is sent."""
+        return self.cap_nusd is not None or bool(self.caps.on(model))
 
     def problem(self, line: int, raw: bytes) -> str | None:
         """What is wrong with a line of the input, or None."""
@@ -118,12 +125,14 @@ def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends:
         UsageError: The config cannot be run.
     """
     config, endpoint, limits = loaded.config, loaded.endpoint, loaded.config.limits
+    caps = _caps(loaded)
     budgeted = config.budget.hard_nusd is not None
+    bounded = budgeted or bool(caps)
     longest = config.max_input_tokens or _longest_input(config.model)
     encoding = encoding_name(config.model or "")
-    vocabulary = load_vocabulary(encoding) if exact or budgeted or longest is not None else None
+    vocabulary = load_vocabulary(encoding) if exact or bounded or longest is not None else None
     tokenizer = TextTokenizer(encoding, vocabulary)
-    job = resolve_job(config.job, loaded)(_spec(config, tokenizer, longest))
+    job = resolve_job(config.job, loaded)(_spec(config, tokenizer, longest, bounded=bounded))
     if sends:
         job = HidesEndUsers(job, cache(partial(read_local_secret, loaded.environ)))
     _check_kept(config.output.keep)
@@ -133,6 +142,7 @@ def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends:
         tier=tier if isinstance(tier, str) else None,
         refuse_unknown=budgeted,
         remark=lambda text: observers.see(Notice("warning", text)),
+        capped=lambda model: bool(caps.on(model)),
     )
     if config.model is not None:
         prices.require(config.model, time.time())
@@ -147,6 +157,7 @@ def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends:
         prices=prices,
         cap_nusd=config.budget.hard_nusd,
         soft_nusd=config.budget.soft_nusd,
+        caps=caps,
         tokenizer=tokenizer,
         exact=vocabulary is not None and has_own_encoding(config.model or ""),
         id_field=config.input.id,
@@ -172,7 +183,14 @@ def _longest_input(model: str | None) -> int | None:
     return _EMBEDDING_TOKENS if model is not None and model.startswith("text-embedding-") else None
 
 
-def _spec(config: Config, tokenizer: TextTokenizer, longest: int | None) -> JobSpec:
+def _caps(loaded: Loaded) -> Caps:
+    """The monthly caps of the run, of its endpoint and of the endpoint's models."""
+    nusd, endpoint = loaded.config.budget.monthly_nusd, loaded.endpoint
+    own = [] if nusd is None else [MonthlyCap("budget.monthly_usd", nusd)]
+    return Caps([*own, *endpoint.caps], endpoint.monthly_usd_by_model or ())
+
+
+def _spec(config: Config, tokenizer: TextTokenizer, longest: int | None, *, bounded: bool) -> JobSpec:
     sources = {"text": config.text, "prompt": config.prompt, "system": config.system}
     messages = config.messages
     return JobSpec(
@@ -187,6 +205,7 @@ def _spec(config: Config, tokenizer: TextTokenizer, longest: int | None) -> JobS
         max_input_tokens=longest,
         max_output_tokens=config.max_output_tokens,
         vectors=config.vectors,
+        bounded=bounded,
     )
 
 

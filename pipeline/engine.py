@@ -11,7 +11,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import orjson
@@ -65,6 +64,8 @@ class Work:
     """The input may pause (a pipe): do not hold records back to fill a batch."""
     bounded: bool = False
     """A budget must be kept: every request needs a limit of output tokens."""
+    capped: Callable[[str], bool] = lambda _: False
+    """Whether a monthly cap must be kept for the model that a Batch line names."""
     most_failures: Callable[[int], int | None] = lambda _: None
     """Records read so far → the most dead letters, or None."""
 
@@ -128,6 +129,7 @@ class Engine:
         if self._reason is None:
             self._reason = reason
         self._wire.close()
+        self._journal.refuse_waiting()
         self._stopping.set()
 
     def abort(self) -> None:
@@ -194,11 +196,12 @@ class Engine:
             return self._buried(record, self._bug(error))
 
     def _bounded(self, item: Item) -> Item:
-        if self._work.bounded and item.output_tokens is None:
-            message = "a budget needs a limit of output tokens for every request: set max_output_tokens"
-            if is_batch_line(item.record.data):
-                raise Rejected(message, code="unbounded")
-            raise UsageError(message)
+        if item.output_tokens is None:
+            data = item.record.data
+            own = is_batch_line(data)
+            if self._work.bounded or (own and self._work.capped(data["body"]["model"])):
+                message = "a budget needs a limit of output tokens for every request: set max_output_tokens"
+                raise Rejected(message, code="unbounded") if own else UsageError(message)
         return item
 
     async def _work_on(self) -> None:
@@ -283,9 +286,8 @@ class Engine:
                 dead.append(self._refused(item.record, error, request))
                 continue
             results.append(Result(item.record.line, content))
-        day = datetime.fromtimestamp(self._clock.now(), UTC).date().isoformat()
         attempt = attempt_number(response.attempt)
-        return Settle(attempt, response.cost_nusd, response.usage, response.model, day, results, dead)
+        return Settle(attempt, response.cost_nusd, response.usage, response.model, results, dead)
 
     def _line(self, response: Response, record: Record, answer: Mapping[str, Json], usage: Usage, cost: int) -> bytes:
         identity = f"{response.attempt}-{record.line}-{cost}"

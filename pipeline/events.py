@@ -37,15 +37,18 @@ class RunStarted(NamedTuple):
     """The run holds the lock of its output and begins."""
 
 
-class SoftBudgetReached(NamedTuple):
-    """What was spent has reached the soft budget. The run goes on."""
-
-
 class Paused(NamedTuple):
     """The endpoint is paused: a 429 with a hint, or an open circuit."""
 
     seconds: float
     reason: str
+
+
+class SoftBudgetReached(NamedTuple):
+    """What was spent, or may have been, has reached the soft budget; once for each output."""
+
+    spent_nusd: int
+    soft_nusd: int
 
 
 class Notice(NamedTuple):

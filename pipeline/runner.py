@@ -40,7 +40,8 @@ from pipeline.notifying import audience
 from pipeline.observers.notify import Notifier
 from pipeline.observers.pacing import Plan
 from pipeline.observers.snapshot import Snapshot
-from pipeline.observers.status import RunName, Status
+from pipeline.observers.spending import RunName
+from pipeline.observers.status import Status
 from pipeline.observers.summary import Summary
 from pipeline.observers.tally import Tally
 from pipeline.observers.watchdog import Watchdog
@@ -48,6 +49,7 @@ from pipeline.same_input import Known, input_mark, refuse_lost_list
 from pipeline.sources import is_nothing_to_do, open_source, refuse_bad_lines, taking
 from pipeline.storage.checkpoint import open_ledger, open_output
 from pipeline.storage.commit import Journal
+from pipeline.storage.commitments import Commitments
 from pipeline.storage.file_list import read_list, write_list
 from pipeline.storage.filesystem import refuse_network
 from pipeline.storage.finish import finish, set_aside, write_dead_letters
@@ -58,6 +60,7 @@ from pipeline.storage.several import Files
 from pipeline.storage.shared_limits import SharedLimits
 from pipeline.storage.source import Source
 from pipeline.storage.state import Lock, Places, make_private
+from pipeline.storage.usage_file import UsageLogError, usage_log_path
 from pipeline.types import BadLine, Record
 
 _PROOF = 2.0
@@ -181,7 +184,7 @@ class Run:
         ledger = open_ledger(places, fingerprint(self._loaded))
         stack.callback(ledger.close)
         ledger.budget.cap, ledger.budget.soft = parts.cap_nusd, parts.soft_nusd
-        self._status.opened(ledger, parts.prices)
+        self._status.opened(ledger, parts.prices, capped=bool(parts.caps))
         if source.files is not None:
             source = await self._list_files(stack, source.files, ledger, places) or source
         known = Known(source, ledger, places, self._loaded.config.limit)
@@ -215,12 +218,15 @@ class Run:
             ledger.set_meta(input=input_mark(source, self._loaded.config.limit))
             if self._earlier.retry is not None:
                 ledger.revive(self._earlier.retry)
-        journal = Journal(ledger, log)
+        ledger.commitments = await self._commitments(parts, ledger, places)
+        journal = Journal(ledger, log, remark=lambda text: self.observers.see(Notice("warning", text)))
         journal.start()
         try:
             complete = await self._send(parts, source, ledger, journal)
         finally:
-            await journal.close(self._status.day())
+            await journal.close()
+            if ledger.commitments is not None:
+                ledger.commitments.close()
             if journal.failure is not None:
                 raise journal.failure
             with ledger.transaction():
@@ -230,6 +236,20 @@ class Run:
             raise StateMismatch(f"{ledger.records_read - ledger.done.total} records have no outcome: run again")
         lines = sum(chunk.lines for chunk in ledger.chunks.values())
         await asyncio.to_thread(finish, ledger, log, places, self._loaded.config.output.order, lines)
+
+    async def _commitments(self, parts: Parts, ledger: Ledger, places: Places) -> Commitments | None:
+        """This run's claims under monthly caps; None where there are none to keep."""
+        if not parts.caps:
+            return None
+        config = self._loaded.config
+        try:
+            path = usage_log_path(self._loaded.environ)
+        except UsageLogError as error:
+            raise UsageError(f"a monthly cap cannot be kept: {error}") from error
+        commitments = Commitments(path, parts.caps, ledger.name, config.endpoint, places.lock)
+        if config.model is None or parts.caps.on(config.model):
+            await asyncio.to_thread(commitments.begin, ledger.needs())
+        return commitments
 
     async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal) -> bool:
         config = self._loaded.config
@@ -252,13 +272,15 @@ class Run:
                 label=source.label,
                 workers=2 * parts.limits.concurrency,
                 live=source.live,
-                bounded=parts.cap_nusd is not None,
+                bounded=parts.is_bounded(config.model or ""),
+                capped=lambda model: bool(parts.caps.on(model)),
                 most_failures=parts.most_failures,
             )
             self._engine = engine = Engine(work, backend, drain, journal, self._clock, self.observers)
-            watchdog = Watchdog(config.timeout, lambda: len(drain.on_wire))
+            watchdog = Watchdog(config.timeout, lambda: journal.in_flight)
             self.observers.add(watchdog, AttemptEnded)
             beside = [asyncio.create_task(self._status.tick(self.observers)), asyncio.create_task(watchdog.turn())]
+            beside.append(asyncio.create_task(self._status.share(self.observers)))
             beside.append(asyncio.create_task(throttle.keep_in_step()))
             patience, deadline = self._deadline(engine)
             if self._interrupted is not None:
@@ -266,7 +288,7 @@ class Run:
             try:
                 return await engine.run(patience)
             finally:
-                self._status.sent()
+                self._status.sent(self.observers)
                 for task in beside:
                     task.cancel()
                 shared.close()
@@ -280,7 +302,12 @@ class Run:
         clock, observers, config = self._clock, self.observers, self._loaded.config
         backend: Backend = Validation(http, parts.job, observers, parts.endpoint.redact)
         backend = Trace(backend, clock, observers)
-        budget = ledger.budget
+        budget, commitments = ledger.budget, ledger.commitments
+
+        def is_scarce(amount: int) -> bool:
+            left = (budget.remaining, commitments.left if commitments is not None else None)
+            return any(each is not None and each < amount * parts.limits.concurrency for each in left)
+
         backend = Reservation(
             backend,
             journal,
@@ -288,7 +315,7 @@ class Run:
             clock,
             allow_rebill=self._earlier.allow_rebill,
             shrink=parts.exact_bound,
-            scarce=lambda amount: _is_scarce(budget.remaining, amount * parts.limits.concurrency),
+            scarce=is_scarce,
         )
         drain = Drain(backend)
         throttle = Throttle(drain, parts.limits, clock, observers, lanes=shared)
@@ -327,10 +354,15 @@ async def run(loaded: Loaded, earlier: Earlier = CARRY_ON) -> Summary:
     return await Run(loaded, earlier).execute()
 
 
-def _is_scarce(remaining: int | None, wanted: int) -> bool:
-    return remaining is not None and remaining < wanted
-
-
 def _name(loaded: Loaded) -> RunName:
     config, limits = loaded.config, loaded.config.limits
-    return RunName(config.job, config.name, config.endpoint, limits.rpm, limits.tpm)
+    return RunName(
+        config=str(loaded.path.absolute()),
+        job=config.job,
+        name=config.name,
+        endpoint=config.endpoint,
+        model=config.model or "",
+        tags=tuple(f"{key}={value}" for key, value in sorted(config.tags.items())),
+        rpm=limits.rpm,
+        tpm=limits.tpm,
+    )

@@ -29,7 +29,7 @@ from pipeline.storage.commit import Journal
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.lines import Chunk, Page
 from pipeline.types import DeadLetter, Json, Request, Response
-from tests.storage.outputs import DAY, open_both, places_in
+from tests.storage.outputs import open_both, places_in
 from tests.virtual import LoopClock
 
 PRICE = Price(Rates(1_000_000, 500_000, 1_000_000, 2_000_000, 2_000_000), source="test")
@@ -121,7 +121,7 @@ async def run(
         complete = await Engine(work, wrap(drain), drain, journal, clock, observers).run(drain=1)
     except PipelineError as error:
         stopped = error
-    await journal.close(DAY)
+    await journal.close()
     lines = [orjson.loads(line) for line in log.path.read_bytes().splitlines()]
     dead = {letter.line: letter for letter in ledger.dead_letters()}
     ledger.check()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +15,7 @@ from pipeline.cli.load import load_config
 from pipeline.cli.streams import say
 from pipeline.cli.summary import summary_block
 from pipeline.errors import StateMismatch
-from pipeline.storage.state import Places
+from pipeline.storage.state import Places, lock_holder
 from pipeline.types import Json
 
 _PERIOD = 1.0
@@ -87,22 +85,6 @@ def _read(places: Places) -> Json:
         return None
     except (OSError, orjson.JSONDecodeError) as error:
         raise StateMismatch(f"{places.status} cannot be read: it is no status file of pipeline") from error
-
-
-def lock_holder(path: Path) -> str | None:
-    """Return who holds a lock, or None where nobody does. Tries it, shared, for no longer than the look."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return os.pread(descriptor, 200, 0).decode("ascii", "replace").strip() or "a process that is just starting"
-    else:
-        return None
-    finally:
-        os.close(descriptor)
 
 
 def _text(seen: Seen, places: Places, commands: Mapping[str, str]) -> str:

@@ -61,4 +61,6 @@ def _json(value: object) -> str:
 def _plain(value: object) -> Json:
     if isinstance(value, Message):
         return value.model_dump()
+    if isinstance(value, Decimal):
+        return float(value)
     raise TypeError(f"a config holds no {type(value).__name__}")

@@ -104,6 +104,10 @@ class Price:
         )
         return min(self.request - -total // _MTOK, _MOST_NUSD)
 
+    def discount(self, cached: int) -> int:
+        """Return how many nano-USD `cached` input tokens cost less than other input of a short request."""
+        return cached * (self.rates.input - self.rates.cached) // _MTOK
+
     def bound(self, input_tokens: int, output_tokens: int) -> int:
         """Return the most nano-USD that a request of at most so many tokens can cost, whatever their kinds."""
         fresh, cached, written, out, reasoning = self.rates

@@ -77,15 +77,22 @@ class RequestPrices:
         book: The provider's prices.
         tier: The `service_tier` that the config sets for all requests, or `batch`; None where it sets none.
         refuse_unknown: Whether a request whose price is not known must not be sent: there is a budget to keep.
+        capped: Whether that is so for requests to a model.
         remark: Called once with each sentence that the user should read.
     """
 
     def __init__(
-        self, book: PriceBook, *, tier: str | None, refuse_unknown: bool, remark: Callable[[str], None]
+        self,
+        book: PriceBook,
+        *,
+        tier: str | None,
+        refuse_unknown: bool,
+        remark: Callable[[str], None],
+        capped: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._book = book
         self._tier = tier_named(tier)
-        self._refuse_unknown = refuse_unknown
+        self._refuses_unknown = (lambda _: True) if refuse_unknown else capped
         self._remark = remark
         self._remarked: set[str] = set()
         self._dearest_asked = lru_cache(CACHED)(self._dearest)
@@ -99,12 +106,21 @@ class RequestPrices:
         Raises:
             UsageError: It is not known.
         """
-        if self._refuse_unknown:
+        if self._refuses_unknown(model):
             self._book.known_price(model, self._tier, at)
 
     def knows(self, model: str, at: float) -> bool:
         """Whether responses by `model` have a price; where not, a cost of 0 is an unknown one."""
         return self._book.card(model, at) is not None
+
+    def saved(self, model: str, cached: int, at: float) -> int:
+        """Return what `cached` input tokens cost `model` less, in the tier of the config, than input that is not.
+
+        It is the least: where long requests cost more, or a record asked for a dearer tier, more was saved.
+        """
+        card = self._book.card(model, at)
+        price = card and card.price(self._tier)
+        return 0 if price is None else max(0, price.discount(cached))
 
     def price(self, request: Request, at: float) -> Price | None:
         """Return the dearest price that `request` can be charged when sent at `at`; None where nobody knows it."""
@@ -121,7 +137,7 @@ class RequestPrices:
         price = self.price(request, at)
         if price is not None:
             return price.bound(request.input_bound, request.output_bound)
-        if self._refuse_unknown:
+        if self._refuses_unknown(request.model):
             raise Rejected(f"no price is known for model {request.model[:80]!r}", code="unknown_price")
         return 0
 

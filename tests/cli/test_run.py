@@ -164,7 +164,7 @@ async def test_a_budget_that_is_too_small_is_exit_4(bench: Bench) -> None:
 
     assert done.code == 4
     assert "pipeline: stopped: " in done.err
-    assert "next: pipeline run c.yaml --budget 0.000001   (with a larger --budget" in done.err
+    assert "next: pipeline run c.yaml --budget 0.000001   (with a larger budget" in done.err
 
 
 async def test_a_quota_that_is_used_up_is_exit_6(bench: Bench) -> None:
