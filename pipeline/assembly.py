@@ -25,9 +25,9 @@ from pipeline.core.tokens import (
     encoding_name,
     has_own_encoding,
 )
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import PipelineError, Rejected, UsageError
 from pipeline.events import Notice, Observer
-from pipeline.job import Job, JobSpec
+from pipeline.job import Job, JobSpec, is_batch_line
 from pipeline.secret import Secret
 from pipeline.storage.local_secret import read_local_secret
 from pipeline.storage.prices import load_price_book, price_files
@@ -47,6 +47,8 @@ class Parts:
     """What a run is made of."""
 
     job: Job
+    spec: JobSpec
+    """What the job was made from."""
     endpoint: Endpoint
     timeouts: Timeouts
     limits: Limits
@@ -67,6 +69,20 @@ class Parts:
         """Whether what a request to `model` can cost at the most must be known before it is sent."""
         return self.cap_nusd is not None or bool(self.caps.on(model))
 
+    def require_bound(self, item: Item) -> Item:
+        """Return an item, unless a budget needs to know what it can cost and nothing bounds its output.
+
+        Raises:
+            Rejected: It is a Batch line without a limit of output tokens.
+            UsageError: The config sets none.
+        """
+        own = is_batch_line(item.record.data)
+        model = item.record.data["body"]["model"] if own else self.spec.model
+        if item.output_tokens is not None or not self.is_bounded(model):
+            return item
+        message = "a budget needs a limit of output tokens for every request: set max_output_tokens"
+        raise Rejected(message, code="unbounded") if own else UsageError(message)
+
     def problem(self, line: int, raw: bytes) -> str | None:
         """What is wrong with a line of the input, or None."""
         record = parse_line(line, raw, self.id_field)
@@ -78,11 +94,6 @@ class Parts:
         except PipelineError as error:
             return f"{error.message} ({error.code})"
         return None
-
-    def tokens(self, item: Item) -> int:
-        """The input tokens of an item: counted where that is possible, else estimated."""
-        counted = _counted(self.tokenizer, item) if self.exact else None
-        return item.input_tokens if counted is None else counted
 
     def exact_bound(self, request: Request) -> int:
         """The input tokens that a request cannot exceed: counted where that is possible, else its bytes."""
@@ -112,14 +123,13 @@ def places_of(loaded: Loaded) -> Places:
     return places
 
 
-def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends: bool = True) -> Parts:
+def assemble(loaded: Loaded, observers: Observer, *, sends: bool = True) -> Parts:
     """Make the parts. May take a second to load a vocabulary: call it in a thread.
 
     Args:
         loaded: The config.
         observers: See remarks on prices.
         sends: Whether requests are to be sent; where not, no key is needed.
-        exact: Whether tokens must be counted exactly, where the vocabulary can be had.
 
     Raises:
         UsageError: The config cannot be run.
@@ -130,9 +140,10 @@ def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends:
     bounded = budgeted or bool(caps)
     longest = config.max_input_tokens or _longest_input(config.model)
     encoding = encoding_name(config.model or "")
-    vocabulary = load_vocabulary(encoding) if exact or bounded or longest is not None else None
+    vocabulary = load_vocabulary(encoding) if bounded or longest is not None else None
     tokenizer = TextTokenizer(encoding, vocabulary)
-    job = resolve_job(config.job, loaded)(_spec(config, tokenizer, longest, bounded=bounded))
+    spec = _spec(config, tokenizer, longest, bounded=bounded)
+    job = resolve_job(config.job, loaded)(spec)
     if sends:
         job = HidesEndUsers(job, cache(partial(read_local_secret, loaded.environ)))
     _check_kept(config.output.keep)
@@ -149,6 +160,7 @@ def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends:
     bounds = (config.batch.max_items, job.max_items, endpoint.max_items)
     return Parts(
         job=job,
+        spec=spec,
         endpoint=_endpoint(loaded, keyed=sends),
         timeouts=Timeouts(total=config.timeout),
         limits=Limits(_affordable(limits.concurrency, observers), limits.rpm, limits.tpm, limits.per_second),

@@ -23,7 +23,7 @@ from pipeline.core.identity import attempt_number
 from pipeline.core.lines import batch_line, templated_line
 from pipeline.core.packing import Packer, halve
 from pipeline.core.tokens import Calibration
-from pipeline.errors import BudgetReached, JobStopped, Malformed, NeedsPerson, PipelineError, Rejected, UsageError
+from pipeline.errors import BudgetReached, JobStopped, Malformed, NeedsPerson, PipelineError, Rejected
 from pipeline.events import Notice, Observer, RecordsSettled
 from pipeline.job import Job, is_batch_line
 from pipeline.storage.commit import Journal
@@ -33,7 +33,8 @@ from pipeline.types import BadLine, DeadLetter, Item, Json, Record, Request, Res
 
 UNBOUNDED_OUTPUT = 131_072
 """Output tokens that a request without a limit of its own may bring: the most that current models write."""
-_UNBOUNDED_CHARGE = 512
+UNBOUNDED_CHARGE = 512
+"""Output tokens that such a request takes from the limit of tokens: they are settled when its usage is known."""
 _MOST_BUGS = 10
 _NULL_CONTENT = "null_content"
 
@@ -62,10 +63,8 @@ class Work:
     """Line number → what names the line, for a record that has no name of its own."""
     live: bool = False
     """The input may pause (a pipe): do not hold records back to fill a batch."""
-    bounded: bool = False
-    """A budget must be kept: every request needs a limit of output tokens."""
-    capped: Callable[[str], bool] = lambda _: False
-    """Whether a monthly cap must be kept for the model that a Batch line names."""
+    require_bound: Callable[[Item], Item] = lambda item: item
+    """Returns an item whose output nothing bounds, or refuses it where a budget must be kept."""
     most_failures: Callable[[int], int | None] = lambda _: None
     """Records read so far → the most dead letters, or None."""
 
@@ -187,22 +186,14 @@ class Engine:
 
     def _render(self, record: Record) -> Item | DeadLetter:
         try:
-            return self._bounded(self._job.render(record))
+            item = self._job.render(record)
+            return item if item.output_tokens is not None else self._work.require_bound(item)
         except JobStopped:
             raise
         except PipelineError as error:
             return self._buried(record, error)
         except Exception as error:  # noqa: BLE001 - the boundary of a record: a bug in a job costs the record, not the run
             return self._buried(record, self._bug(error))
-
-    def _bounded(self, item: Item) -> Item:
-        if item.output_tokens is None:
-            data = item.record.data
-            own = is_batch_line(data)
-            if self._work.bounded or (own and self._work.capped(data["body"]["model"])):
-                message = "a budget needs a limit of output tokens for every request: set max_output_tokens"
-                raise Rejected(message, code="unbounded") if own else UsageError(message)
-        return item
 
     async def _work_on(self) -> None:
         while not self._stopping.is_set():
@@ -256,7 +247,7 @@ class Engine:
             body=content,
             items=items,
             model=str(body["model"]),
-            tokens=self._calibration.charge(estimate, _UNBOUNDED_CHARGE if unbounded else output),
+            tokens=self._calibration.charge(estimate, UNBOUNDED_CHARGE if unbounded else output),
             input_bound=max(len(content), estimate),
             output_bound=output,
             service_tier=tier if isinstance(tier, str) else None,

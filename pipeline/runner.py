@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pipeline.assembly import Parts, assemble, places_of
@@ -19,7 +20,7 @@ from pipeline.backends.base import Backend
 from pipeline.backends.endpoint import Endpoint
 from pipeline.backends.http import HttpBackend
 from pipeline.clock import SystemClock
-from pipeline.config import Loaded, fingerprint
+from pipeline.config import Loaded, fingerprint, shutdown_before
 from pipeline.core.backoff import RetryBudget, RetryPolicy
 from pipeline.core.circuit import CircuitPolicy
 from pipeline.core.deadline import drain_within
@@ -63,6 +64,8 @@ from pipeline.storage.state import Lock, Places, make_private
 from pipeline.storage.usage_file import UsageLogError, usage_log_path
 from pipeline.types import BadLine, Record
 
+_LONGEST_RUN = 7 * 86_400.0
+"""Seconds that a run without a deadline is taken to last at most: nothing has been read yet that would tell."""
 _PROOF = 2.0
 """Seconds that the first request of a run goes alone: a wrong key costs one request, a slow server no time."""
 
@@ -193,6 +196,14 @@ class Run:
             return
         await self._work(parts, source, ledger, places)
 
+    def _warn_of_shutdown(self) -> None:
+        """Say so where the model is switched off before the run can be expected to have ended."""
+        config, now = self._loaded.config, datetime.now(UTC)
+        end = now + timedelta(seconds=config.deadline or _LONGEST_RUN)
+        shutdown = shutdown_before(self._loaded, config.model, end) if config.model is not None else None
+        if shutdown is not None:
+            self.observers.see(Notice("warning", shutdown.warning(now.date())))
+
     async def _open(self, stack: ExitStack) -> Source:
         return stack.enter_context(await asyncio.to_thread(open_source, self._loaded, self._earlier))
 
@@ -211,6 +222,7 @@ class Run:
         self.observers.see(Notice("warning", text + lost))
 
     async def _work(self, parts: Parts, source: Source, ledger: Ledger, places: Places) -> None:
+        self._warn_of_shutdown()
         _, log, recovered = open_output(ledger, places)
         if recovered.torn:
             self.observers.see(Notice("info", f"{recovered.torn} torn bytes were cut off and kept in {places.state}"))
@@ -272,8 +284,7 @@ class Run:
                 label=source.label,
                 workers=2 * parts.limits.concurrency,
                 live=source.live,
-                bounded=parts.is_bounded(config.model or ""),
-                capped=lambda model: bool(parts.caps.on(model)),
+                require_bound=parts.require_bound,
                 most_failures=parts.most_failures,
             )
             self._engine = engine = Engine(work, backend, drain, journal, self._clock, self.observers)
@@ -333,7 +344,7 @@ class Run:
 
         async def pages() -> AsyncIterator[Page]:
             async for page in source.pages(known, ledger.complete_chunk):
-                self._status.read(page.chunk.end, source.size)
+                self._status.read(_share_read(page, source.line_bytes, self._loaded.config.limit))
                 yield page
             self._status.read_to_end()
 
@@ -352,6 +363,13 @@ class Run:
 async def run(loaded: Loaded, earlier: Earlier = CARRY_ON) -> Summary:
     """Run a config to its end, or to what stops it. Arguments as `Run`; JobStopped is in the summary, not raised."""
     return await Run(loaded, earlier).execute()
+
+
+def _share_read(page: Page, size: int | None, limit: int | None) -> float | None:
+    """How much of the input has been read with `page`: by its bytes, or by the lines that are wanted of it."""
+    shares = [page.chunk.end / size] if size else []
+    shares += [page.last_line / limit] if limit else []
+    return min(1.0, max(shares)) if shares else None
 
 
 def _name(loaded: Loaded) -> RunName:

@@ -11,6 +11,7 @@ from pipeline.config.loading import Loaded, load
 from pipeline.config.mail_server import mail_server
 from pipeline.config.origin import Origin
 from pipeline.config.schema import schema
+from pipeline.config.shutdowns import Shutdown, shutdown_before
 from pipeline.config.template import compile_template
 from pipeline.config.variables import read_dotenv
 
@@ -20,6 +21,7 @@ __all__ = [
     "Loaded",
     "Message",
     "Origin",
+    "Shutdown",
     "check_url",
     "compile_template",
     "config_home",
@@ -33,4 +35,5 @@ __all__ = [
     "resolve_job",
     "schema",
     "show",
+    "shutdown_before",
 ]

@@ -20,6 +20,17 @@ class Quote(NamedTuple):
     """What the user should read once: the price is not simply that of the model and tier asked for."""
 
 
+class Quotes(NamedTuple):
+    """The prices that a request may be charged."""
+
+    asked: Price
+    """In the tier that it asks for; the dearest where nobody has heard of that."""
+    charged: tuple[Price, ...]
+    """In every tier that may answer: a provider may serve a request in the standard one instead."""
+    batch: Price | None
+    """In the Batch API; None where no price for it is known."""
+
+
 def quote(
     book: PriceBook, *, asked: str, answered: str, asked_tier: str | None, answered_tier: str | None, at: float
 ) -> Quote:
@@ -97,8 +108,9 @@ class RequestPrices:
         self._remarked: set[str] = set()
         self._dearest_asked = lru_cache(CACHED)(self._dearest)
         self._quote = lru_cache(CACHED)(self._price)
+        self._quotes = lru_cache(CACHED)(self._all_quotes)
         self.sources: set[str] = set()
-        """Where the prices of the responses so far came from; `unknown` where one had none."""
+        """Where the prices of the responses so far came from, and of which day; `unknown` where one had none."""
 
     def require(self, model: str, at: float) -> None:
         """Check before anything is sent that the price of `model` is known, where there is a budget to keep.
@@ -128,6 +140,16 @@ class RequestPrices:
         own_tier = self._tier == "standard" and b'"service_tier"' in request.body
         return self._dearest_asked(request.model, own_tier, int(at // MINUTE))
 
+    def quotes(self, model: str, named: str | None, at: float) -> Quotes | None:
+        """Return what a request can be charged when sent at `at`, by tier; None where no price is known.
+
+        Args:
+            model: As in the request.
+            named: The `service_tier` in the request, if there is one.
+            at: When it is sent, in seconds since the epoch.
+        """
+        return self._quotes(model, named, int(at // MINUTE))
+
     def bound(self, request: Request, at: float) -> int:
         """Return the most that `request` can cost when sent at `at`; 0 where its price is not known.
 
@@ -143,11 +165,12 @@ class RequestPrices:
 
     def cost(self, request: Request, response: Response, at: float) -> int:
         """Return what `response` cost; 0, with a remark, where nobody knows its price."""
-        price, remark = self._quote(request.model, response.model, response.service_tier, int(at // MINUTE))
+        minute = int(at // MINUTE)
+        price, remark, source = self._quote(request.model, response.model, response.service_tier, minute)
         if remark and remark not in self._remarked and len(self._remarked) < CACHED:
             self._remarked.add(remark)
             self._remark(remark)
-        self.sources.add(price.source if price else "unknown")
+        self.sources.add(source)
         return price.cost(response.usage) if price else 0
 
     def _dearest(self, model: str, own_tier: bool, minute: int) -> Price | None:
@@ -156,8 +179,20 @@ class RequestPrices:
             return None
         return card.dearest() if own_tier else _tier_price(card, self._tier, None)
 
-    def _price(self, asked: str, answered: str, answered_tier: str | None, minute: int) -> Quote:
-        return quote(
+    def _all_quotes(self, model: str, named: str | None, minute: int) -> Quotes | None:
+        card = self._book.card(model, minute * MINUTE)
+        if card is None:
+            return None
+        tier = self._tier if named is None else TIERS.get(named)
+        if tier is None:
+            return Quotes(card.dearest(), tuple(card.tiers.values()), card.tiers.get("batch"))
+        asked = card.price(tier)
+        return None if asked is None else Quotes(asked, (asked, card.tiers["standard"]), card.tiers.get("batch"))
+
+    def _price(
+        self, asked: str, answered: str, answered_tier: str | None, minute: int
+    ) -> tuple[Price | None, str, str]:
+        price, remark = quote(
             self._book,
             asked=asked,
             answered=answered,
@@ -165,3 +200,4 @@ class RequestPrices:
             answered_tier=answered_tier,
             at=minute * MINUTE,
         )
+        return price, remark, price.label if price else "unknown"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from pipeline.clock import Clock
+from pipeline.core.projection import projected
 from pipeline.errors import JobStopped, StorageFailed
 from pipeline.events import Notice, Observer, SoftBudgetReached
 from pipeline.observers.pacing import Pacing, Plan
@@ -53,8 +54,7 @@ class Status:
         self._before = Part()
         self._earlier = Requests()
         self._began = self._started_at = 0.0
-        self._position = 0
-        self._size: int | None = None
+        self._read: float | None = None
         self._at_end = self._locked = self._is_log_broken = False
 
     def begin(self) -> None:
@@ -88,9 +88,9 @@ class Status:
         if self._pacing is not None:
             self._pacing.stop()
 
-    def read(self, position: int, size: int | None) -> None:
-        """The input has been read up to a byte."""
-        self._position, self._size, self._at_end = position, size, False
+    def read(self, share: float | None) -> None:
+        """A share of the input has been read, from 0 to 1; None where nobody knows how much there is."""
+        self._read, self._at_end = share, False
 
     def read_to_end(self) -> None:
         self._at_end = True
@@ -133,6 +133,7 @@ class Status:
             reserved_nusd=budget.reserved if budget is not None else 0,
             cap_nusd=budget.cap if budget is not None else None,
             paused="paused by the endpoint" if flow is not None and flow.paused else None,
+            projected_nusd=self._projected(),
         )
 
     def summary(self) -> Summary:
@@ -263,15 +264,22 @@ class Status:
                 retried_nusd(spends),
                 budget.cap,
                 self.price_sources() or None,
+                self._projected(),
             ),
         )
 
-    def _fraction(self) -> float | None:
-        """Settled records of all, which are estimated from the bytes of those that have been read."""
+    def _projected(self) -> int | None:
+        """What all will have cost in the end; nobody knows where a price is unknown."""
         ledger = self._ledger
-        if ledger is None or not (self._at_end or (self._size and self._position)):
+        if ledger is None or "unknown" in self.price_sources().split(", "):
             return None
-        read = 1.0 if self._at_end or not self._size else min(1.0, self._position / self._size)
+        return projected(ledger.budget.spent, ledger.budget.unknown, ledger.done.total, self._fraction())
+
+    def _fraction(self) -> float | None:
+        """Settled records of all, which are estimated from the share of the input that has been read."""
+        ledger, read = self._ledger, 1.0 if self._at_end else self._read
+        if ledger is None or not read:
+            return None
         return min(1.0, ledger.done.total * read / max(1, ledger.records_read))
 
     @staticmethod

@@ -46,7 +46,11 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """Nano-USD. `retried_nusd` is the part of `spent_nusd` that paid for records a second time."""
+    """Nano-USD. `retried_nusd` is the part of `spent_nusd` that paid for records a second time.
+
+    `projected_nusd` is what all will have cost when every record is settled, of which the settled ones are taken to be
+    typical; None until enough of them are.
+    """
 
     spent_nusd: int = 0
     unknown_nusd: int = 0
@@ -54,6 +58,8 @@ class Money:
     retried_nusd: int = 0
     cap_nusd: int | None = None
     price_source: str | None = None
+    """Where the prices came from and of which day they are."""
+    projected_nusd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,5 +173,6 @@ def less(whole: Part, before: Part) -> Part:
             whole.money.retried_nusd - before.money.retried_nusd,
             whole.money.cap_nusd,
             whole.money.price_source,
+            whole.money.projected_nusd,
         ),
     )

@@ -166,6 +166,18 @@ def test_dead_letters_name_the_file_and_its_line(server: Judge, tmp_path: Path) 
     assert (check.code, check.out) == (0, "5 records, no problem\n")
 
 
+def test_a_plan_is_of_what_is_left_of_all_files(server: Judge, tmp_path: Path) -> None:
+    put(tmp_path, "b.jsonl", "b1", "b2")
+    run(tmp_path, server)
+    put(tmp_path, "a.jsonl", "a1")
+    (tmp_path / "in" / "c.jsonl").write_text('{"nothing": 1}\n')
+    plan = pipeline("plan", str(tmp_path / "job.yaml"), home=tmp_path)
+
+    assert plan.code == 0, plan.err
+    assert "in/c.jsonl:1" in plan.out
+    assert run(tmp_path, server).summary["this_run"]["records"] == {"total": 4, "ok": 1, "failed": 1, "remaining": 0}
+
+
 def test_a_retry_leaves_what_is_new_to_the_next_run(server: Judge, tmp_path: Path) -> None:
     put(tmp_path, "a.jsonl", "a1", "")
     run(tmp_path, server)
