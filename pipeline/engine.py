@@ -24,7 +24,7 @@ from pipeline.core.lines import batch_line, templated_line
 from pipeline.core.packing import Packer, halve
 from pipeline.core.tokens import Calibration
 from pipeline.errors import BudgetReached, JobStopped, Malformed, NeedsPerson, PipelineError, Rejected
-from pipeline.events import Notice, Observer, RecordsSettled
+from pipeline.events import Notice, Observer, RecordFailed, RecordsSettled
 from pipeline.job import Job, is_batch_line
 from pipeline.storage.commit import Journal
 from pipeline.storage.entries import Settle
@@ -300,10 +300,11 @@ class Engine:
         self._settled(0, dead)
 
     def _settled(self, ok: int, dead: Sequence[DeadLetter]) -> None:
-        self._observers.see(RecordsSettled(ok, len(dead)))
         for letter in dead:
+            self._observers.see(RecordFailed(letter.line, letter.custom_id, letter.code))
             self._failed[letter.code] += 1
             self._examples.setdefault(letter.code, letter.line)
+        self._observers.see(RecordsSettled(ok, len(dead)))
         most = self._work.most_failures(self._records) if dead else None
         if most is not None and self._failed.total() > most:
             self.stop(self._too_many_failures(most))

@@ -37,6 +37,14 @@ class RunStarted(NamedTuple):
     """The run holds the lock of its output and begins."""
 
 
+class RecordFailed(NamedTuple):
+    """A record became a dead letter; it is among those that the next `RecordsSettled` counts."""
+
+    line: int
+    custom_id: str
+    code: str
+
+
 class Paused(NamedTuple):
     """The endpoint is paused: a 429 with a hint, or an open circuit."""
 
@@ -59,9 +67,9 @@ class Notice(NamedTuple):
     message: str
 
 
-Event = AttemptSent | AttemptEnded | RecordsSettled | RunStarted | SoftBudgetReached | Paused | Notice
+Event = AttemptSent | AttemptEnded | RecordsSettled | RecordFailed | RunStarted | SoftBudgetReached | Paused | Notice
 _KINDS: tuple[type[Event], ...] = (
-    AttemptSent, AttemptEnded, RecordsSettled, RunStarted, SoftBudgetReached, Paused, Notice,
+    AttemptSent, AttemptEnded, RecordsSettled, RecordFailed, RunStarted, SoftBudgetReached, Paused, Notice,
 )  # fmt: skip
 
 

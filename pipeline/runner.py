@@ -20,7 +20,7 @@ from pipeline.backends.base import Backend
 from pipeline.backends.endpoint import Endpoint
 from pipeline.backends.http import HttpBackend
 from pipeline.clock import SystemClock
-from pipeline.config import Loaded, fingerprint, shutdown_before
+from pipeline.config import Loaded, fingerprint, shutdown_before, values
 from pipeline.core.backoff import RetryBudget, RetryPolicy
 from pipeline.core.circuit import CircuitPolicy
 from pipeline.core.deadline import drain_within
@@ -40,6 +40,8 @@ from pipeline.middleware.validation import Validation
 from pipeline.notifying import audience
 from pipeline.observers.notify import Notifier
 from pipeline.observers.pacing import Plan
+from pipeline.observers.recorded import About, Setting
+from pipeline.observers.recorder import Recorder
 from pipeline.observers.snapshot import Snapshot
 from pipeline.observers.spending import RunName
 from pipeline.observers.status import Status
@@ -47,6 +49,7 @@ from pipeline.observers.summary import Summary
 from pipeline.observers.tally import Tally
 from pipeline.observers.watchdog import Watchdog
 from pipeline.same_input import Known, input_mark, refuse_lost_list
+from pipeline.secret import redact_patterns
 from pipeline.sources import is_nothing_to_do, open_source, refuse_bad_lines, taking
 from pipeline.storage.checkpoint import open_ledger, open_output
 from pipeline.storage.commit import Journal
@@ -230,11 +233,13 @@ class Run:
             ledger.set_meta(input=input_mark(source, self._loaded.config.limit))
             if self._earlier.retry is not None:
                 ledger.revive(self._earlier.retry)
+        recorder = Recorder(places.history, _about(self._loaded, parts), ledger, self._tally, self._clock)
+        self.observers.add(recorder, *Recorder.KINDS)
         ledger.commitments = await self._commitments(parts, ledger, places)
         journal = Journal(ledger, log, remark=lambda text: self.observers.see(Notice("warning", text)))
         journal.start()
         try:
-            complete = await self._send(parts, source, ledger, journal)
+            complete = await self._send(parts, source, ledger, journal, recorder)
         finally:
             await journal.close()
             if ledger.commitments is not None:
@@ -244,6 +249,7 @@ class Run:
             with ledger.transaction():
                 ledger.set_meta(requests=self._status.requests(), price_sources=self._status.price_sources())
             write_dead_letters(ledger, places, source.files)
+            await recorder.end()
         if not complete or ledger.done.total != ledger.records_read:
             raise StateMismatch(f"{ledger.records_read - ledger.done.total} records have no outcome: run again")
         lines = sum(chunk.lines for chunk in ledger.chunks.values())
@@ -263,7 +269,7 @@ class Run:
             await asyncio.to_thread(commitments.begin, ledger.needs())
         return commitments
 
-    async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal) -> bool:
+    async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal, recorder: Recorder) -> bool:
         config = self._loaded.config
         done = ledger.done
         label = source.label if source.files is not None and config.input.id is None else None
@@ -293,6 +299,7 @@ class Run:
             beside = [asyncio.create_task(self._status.tick(self.observers)), asyncio.create_task(watchdog.turn())]
             beside.append(asyncio.create_task(self._status.share(self.observers)))
             beside.append(asyncio.create_task(throttle.keep_in_step()))
+            beside.append(asyncio.create_task(recorder.keep(self.observers)))
             patience, deadline = self._deadline(engine)
             if self._interrupted is not None:
                 engine.stop(self._interrupted)
@@ -383,4 +390,20 @@ def _name(loaded: Loaded) -> RunName:
         tags=tuple(f"{key}={value}" for key, value in sorted(config.tags.items())),
         rpm=limits.rpm,
         tpm=limits.tpm,
+    )
+
+
+def _about(loaded: Loaded, parts: Parts) -> About:
+    config, limits = loaded.config, parts.limits
+    return About(
+        model=config.model or "",
+        endpoint=config.endpoint,
+        rpm=limits.rpm,
+        tpm=limits.tpm,
+        concurrency=limits.concurrency,
+        max_items=parts.max_items,
+        rates=parts.prices.rates(config.model, time.time()) if config.model else None,
+        settings=[Setting(key, redact_patterns(value), str(origin)) for key, value, origin in values(loaded)],
+        caps=parts.caps.all,
+        cap_keys=parts.caps.keys,
     )

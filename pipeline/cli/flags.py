@@ -62,6 +62,16 @@ def config_and_flags(function: _Function) -> _Function:
     return click.argument("config", type=click.Path(path_type=Path))(function)
 
 
+def config_and_places(function: _Function) -> _Function:
+    """Give a command that only looks at an output its CONFIG and what says where the output lies, for `overrides`."""
+    assign = click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any config key.")
+    function = assign(function)
+    for flag in reversed(FLAGS):
+        if flag.key in ("output.path", "state"):
+            function = _option(flag._replace(names=flag.names[-1:]))(function)
+    return click.argument("config", type=click.Path(path_type=Path))(function)
+
+
 def _option(flag: Flag) -> Callable[[_Function], _Function]:
     if flag.type is bool:
         return click.option(*flag.names, flag.parameter, is_flag=True, flag_value=True, default=None, help=flag.help)
@@ -72,9 +82,9 @@ def overrides(values: Mapping[str, Json]) -> dict[str, Json]:
     """Return the config keys that the flags set.
 
     Args:
-        values: What click hands to a command with `config_and_flags`.
+        values: What click hands to a command with `config_and_flags` or `config_and_places`.
     """
-    given = {flag.key: values[flag.parameter] for flag in FLAGS if values[flag.parameter] is not None}
+    given = {flag.key: values[flag.parameter] for flag in FLAGS if values.get(flag.parameter) is not None}
     return dict(_assignment(text) for text in values["assignments"]) | given
 
 

@@ -1,7 +1,7 @@
 """YAML → frozen values; errors with file, line and key."""
 
 from pipeline.config.base_url import check_url, host_of
-from pipeline.config.display import show
+from pipeline.config.display import show, values
 from pipeline.config.endpoints import EndpointConfig, config_home
 from pipeline.config.groups import Config, Message
 from pipeline.config.identity import fingerprint
@@ -36,4 +36,6 @@ __all__ = [
     "schema",
     "show",
     "shutdown_before",
+    "values",
+    "variable_of",
 ]

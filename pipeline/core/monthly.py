@@ -75,6 +75,16 @@ class Caps:
     def __bool__(self) -> bool:
         return bool(self._caps)
 
+    @property
+    def all(self) -> Sequence[MonthlyCap]:
+        """Every cap."""
+        return self._caps
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """Every key of the endpoint's limits."""
+        return sorted(self._keys)
+
     def _on(self, asked: str) -> tuple[MonthlyCap, ...]:
         """Return the caps that a request for this model must keep."""
         key = key_for(asked, self._keys)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from pipeline.core.pricing import CACHED, MINUTE, TIERS, Price, PriceBook, PriceCard, Tier, dearest, tier_named
+from pipeline.core.pricing import CACHED, MINUTE, TIERS, Price, PriceBook, PriceCard, Rates, Tier, dearest, tier_named
 from pipeline.errors import Rejected
 from pipeline.types import Request, Response
 
@@ -124,6 +124,11 @@ class RequestPrices:
     def knows(self, model: str, at: float) -> bool:
         """Whether responses by `model` have a price; where not, a cost of 0 is an unknown one."""
         return self._book.card(model, at) is not None
+
+    def rates(self, model: str, at: float) -> Rates | None:
+        """Return what a million tokens of each kind cost in the tier asked for; None where nobody knows it."""
+        price = self._book.price(model, self._tier, at)
+        return price.rates if price is not None else None
 
     def saved(self, model: str, cached: int, at: float) -> int:
         """Return what `cached` input tokens cost `model` less, in the tier of the config, than input that is not.

@@ -18,9 +18,10 @@ from pipeline.core.projection import projected
 from pipeline.errors import JobStopped, StorageFailed
 from pipeline.events import Notice, Observer, SoftBudgetReached
 from pipeline.observers.pacing import Pacing, Plan
+from pipeline.observers.progress import Pace, seconds_left, share
 from pipeline.observers.snapshot import Snapshot
 from pipeline.observers.spending import RUNNING, RunName, Spending, Standing
-from pipeline.observers.summary import Money, Part, Records, Requests, Summary, less, retried_nusd, tokens_of
+from pipeline.observers.summary import Money, Now, Part, Records, Requests, Summary, less, retried_nusd, tokens_of
 from pipeline.observers.tally import Tally
 from pipeline.storage.ledger import SOFT_WARNED, Ledger
 from pipeline.storage.state import Places, replace_durably
@@ -50,6 +51,7 @@ class Status:
         self._spending: Spending | None = None
         self._throttle: Throttle | None = None
         self._pacing: Pacing | None = None
+        self._pace = Pace()
         self._journal: Journal | None = None
         self._before = Part()
         self._earlier = Requests()
@@ -149,7 +151,7 @@ class Status:
             if self._ledger is None:
                 continue
             self._look_at_budget(self._ledger, observers)
-            content = self._json(self.summary())
+            content = self._json(replace(self.summary(), now=self._now()))
             try:
                 await asyncio.to_thread(replace_durably, self._places.status, content)
             except StorageFailed as error:
@@ -238,6 +240,23 @@ class Status:
             codes=self._codes(exit_code),
             notices=self._notices(),
             pace=self._pacing.as_dict() if self._pacing is not None and self._tally.sent else None,
+        )
+
+    def _now(self) -> Now:
+        seen = self.snapshot()
+        per_second = self._pace.see(seen)
+        left = seconds_left(seen, per_second)
+        done = share(seen)
+        return Now(
+            fraction=None if done is None else round(done, 6),
+            records_per_second=round(per_second, 3),
+            seconds_left=None if left is None else round(left, 1),
+            in_flight=seen.in_flight,
+            requests_per_minute=round(max(0.0, seen.requests_per_minute), 1),
+            rpm=seen.rpm_limit,
+            tokens_per_minute=round(max(0.0, seen.tokens_per_minute), 1),
+            tpm=seen.tpm_limit,
+            paused=seen.paused,
         )
 
     def _codes(self, exit_code: int | None) -> dict[str, int]:

@@ -73,6 +73,23 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Now:
+    """How a run that is under way moves. Rates are of the last seconds, limits None where none is known."""
+
+    fraction: float | None
+    """Share of the input that is settled, from 0 to 1, where its size is known."""
+    records_per_second: float
+    seconds_left: float | None
+    in_flight: int
+    requests_per_minute: float
+    rpm: int | None
+    tokens_per_minute: float
+    tpm: int | None
+    paused: str | None
+    """Why the endpoint is paused, if it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """How a run stands or ended."""
 
@@ -96,6 +113,8 @@ class Summary:
     notices: tuple[str, ...] = ()
     pace: dict[str, object] | None = None
     """How fast this run was, and why it was not faster; None where nothing was sent."""
+    now: Now | None = None
+    """None where it has ended."""
 
     def as_dict(self) -> dict[str, object]:
         """The published schema."""
@@ -114,6 +133,7 @@ class Summary:
             "codes": self.codes,
             "notices": list(self.notices),
             "pace": self.pace,
+            "now": asdict(self.now) if self.now is not None else None,
             "this_run": {"seconds": round(self.seconds, 3), **asdict(self.this_run)},
         }
 

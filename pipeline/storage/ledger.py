@@ -182,6 +182,15 @@ class Ledger:
         for row in self._db.execute("SELECT * FROM failed ORDER BY line"):
             yield DeadLetter(*row)
 
+    def failures(self) -> Iterator[tuple[str, int, str, str]]:
+        """Yield code, line, custom_id and message of the dead letters in the order of the input.
+
+        Raises:
+            StorageFailed: They cannot be read.
+        """
+        with named_errors(self.path):
+            yield from self._db.execute("SELECT code, line, custom_id, message FROM failed ORDER BY line")
+
     def revive(self, codes: Sequence[str]) -> int:
         """Take dead letters back to be sent again; only within a transaction. All of them where `codes` is empty."""
         wanted = "" if not codes else f" WHERE code IN ({','.join('?' * len(codes))})"

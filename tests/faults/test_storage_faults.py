@@ -777,7 +777,7 @@ def test_an_input_with_the_name_of_a_file_that_the_run_writes_is_refused(
 
 
 @pytest.mark.row(41)
-@pytest.mark.parametrize("name", ["ledger.db", "lock", "run.json"])
+@pytest.mark.parametrize("name", ["ledger.db", "lock", "run.json", "history.json"])
 def test_an_output_with_the_name_of_a_file_of_the_state_is_refused(judge: Judges, tmp_path: Path, name: str) -> None:
     job = case(judge, tmp_path)
     refused = job.run("-o", f"state/{name}", "--state", "state")
