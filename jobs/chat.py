@@ -38,6 +38,8 @@ _ALLOWED = frozenset({
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
 _ROLES = (("system", "system"), ("prompt", "user"))
 _SCHEMAS = ("tools", "functions", "response_format")
+_TOKENS_PER_ROLE = 1
+"""`user`, `assistant` and the like are one token in every vocabulary."""
 _TOKENS_PER_IMAGE = 1_445
 """An image at high detail: 85 and eight tiles of 170. Taken for every part that is no text."""
 
@@ -79,8 +81,10 @@ class Chat:
         problems = [_problem(choice) for choice in choices]
         if problems[0] is not None and all(problems):
             return [problems[0]]
-        rest = {key: value for key, value in body.items() if key not in {"usage", "model"}}
-        return [{**rest, "choices": choices}]
+        answer = {**body, "choices": choices}
+        answer.pop("usage", None)
+        answer.pop("model", None)
+        return [answer]
 
     def fields(self, answer: Mapping[str, Json]) -> Mapping[str, Json]:
         choices = answer["choices"]
@@ -152,7 +156,9 @@ def _request_tokens(count: Count, body: Mapping[str, Json], messages: Sequence[M
 def _message_tokens(count: Count, message: Message) -> int:
     tokens = TOKENS_PER_MESSAGE + (TOKENS_PER_NAME if "name" in message else 0)
     for key, value in message.items():
-        if isinstance(value, str):
+        if key == "role":
+            tokens += _TOKENS_PER_ROLE
+        elif isinstance(value, str):
             tokens += count(value)
         elif key == "content" and isinstance(value, list):
             tokens += input_tokens(count, value) + _TOKENS_PER_IMAGE * sum(_is_image(part) for part in value)

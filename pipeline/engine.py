@@ -1,30 +1,30 @@
 """The loop: read, render, pack, send, settle.
 
-One reader fills a short queue with batches; workers each take one, send it and settle it. A worker that waits for a
+One reader fills a short backlog with batches; workers each take one, send it and settle it. A worker that waits for a
 backoff holds no concurrency slot (the throttle has those), so there are about twice as many workers as slots. Nothing
-is created per record: memory is bounded by the queue, the workers and one page of the input.
+is created per record: memory is bounded by the backlog, the workers and one page of the input.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import orjson
 
 from pipeline.backends.base import Backend
+from pipeline.backlog import Backlog, Batch
 from pipeline.clock import Clock
 from pipeline.core.apportion import apportion, apportion_usage
 from pipeline.core.identity import attempt_number
 from pipeline.core.lines import batch_line, templated_line
 from pipeline.core.packing import Packer, halve
 from pipeline.core.tokens import Calibration
-from pipeline.errors import BudgetReached, JobStopped, Malformed, NeedsPerson, PipelineError, Rejected, UsageError
-from pipeline.events import Notice, Observer, RecordsSettled
+from pipeline.errors import BudgetReached, JobStopped, Malformed, NeedsPerson, PipelineError, Rejected
+from pipeline.events import Notice, Observer, RecordFailed, RecordsSettled
 from pipeline.job import Job, is_batch_line
 from pipeline.storage.commit import Journal
 from pipeline.storage.entries import Settle
@@ -33,17 +33,10 @@ from pipeline.types import BadLine, DeadLetter, Item, Json, Record, Request, Res
 
 UNBOUNDED_OUTPUT = 131_072
 """Output tokens that a request without a limit of its own may bring: the most that current models write."""
-_UNBOUNDED_CHARGE = 512
+UNBOUNDED_CHARGE = 512
+"""Output tokens that such a request takes from the limit of tokens: they are settled when its usage is known."""
 _MOST_BUGS = 10
 _NULL_CONTENT = "null_content"
-
-
-class Batch(NamedTuple):
-    """Records packed into one request, and what was tried with them before."""
-
-    items: tuple[Item, ...]
-    attempts: int = 0
-    first_at: float | None = None
 
 
 class Wire(Protocol):
@@ -66,10 +59,12 @@ class Work:
     packer: Packer
     keep: Sequence[str]
     workers: int
+    label: Callable[[int], str] = str
+    """Line number → what names the line, for a record that has no name of its own."""
     live: bool = False
     """The input may pause (a pipe): do not hold records back to fill a batch."""
-    bounded: bool = False
-    """A budget must be kept: every request needs a limit of output tokens."""
+    require_bound: Callable[[Item], Item] = lambda item: item
+    """Returns an item whose output nothing bounds, or refuses it where a budget must be kept."""
     most_failures: Callable[[int], int | None] = lambda _: None
     """Records read so far → the most dead letters, or None."""
 
@@ -88,13 +83,14 @@ class Engine:
         self._clock = clock
         self._observers = observers
         self._calibration = Calibration()
-        self._queue: asyncio.Queue[Batch | None] = asyncio.Queue(maxsize=max(2, work.workers // 4))
-        self._returned: deque[Batch] = deque()
+        self._backlog = Backlog(max(2, work.workers // 4))
         self._stopping = asyncio.Event()
         self._reason: JobStopped | None = None
         self._workers: list[asyncio.Task[None]] = []
         self._read_to_end = False
-        self._records = self._failed = self._bugs = 0
+        self._records = self._bugs = 0
+        self._failed: Counter[str] = Counter()
+        self._examples: dict[str, int] = {}
 
     async def run(self, drain: float) -> bool:
         """Run until every record is settled or the job stops.
@@ -132,6 +128,7 @@ class Engine:
         if self._reason is None:
             self._reason = reason
         self._wire.close()
+        self._journal.refuse_waiting()
         self._stopping.set()
 
     def abort(self) -> None:
@@ -152,16 +149,14 @@ class Engine:
         try:
             async for page in self._work.pages():
                 await self._take(page)
-            for batch in self._work.packer.flush():
-                await self._queue.put(Batch(tuple(batch)))
+            await self._queue(self._work.packer.flush())
             self._read_to_end = True
         except JobStopped as error:
             # What was read before is good and is finished first.
             self._reason = self._reason or error
         except PipelineError as error:
             self.stop(NeedsPerson(error.message, code=error.code))
-        for _ in range(self._work.workers):
-            await self._queue.put(None)
+        self._backlog.close()
 
     async def _take(self, page: Page) -> None:
         self._journal.read((page.chunk,))
@@ -175,18 +170,24 @@ class Engine:
             if isinstance(item, DeadLetter):
                 dead.append(item)
                 continue
-            for batch in self._work.packer.add(item):
-                await self._queue.put(Batch(tuple(batch)))
+            if finished := self._work.packer.add(item):
+                await self._queue(finished)
         if dead:
             await self._journal.bury(dead)
-            self._settled(0, len(dead))
-        if self._work.live and self._queue.empty():
-            for batch in self._work.packer.flush():
-                await self._queue.put(Batch(tuple(batch)))
+            self._settled(0, dead)
+        if self._work.live and self._backlog.is_empty:
+            await self._queue(self._work.packer.flush())
+
+    async def _queue(self, batches: Sequence[tuple[Item, ...]]) -> None:
+        for items in batches:
+            if self._backlog.is_full:
+                await self._backlog.room()
+            self._backlog.add(Batch(items))
 
     def _render(self, record: Record) -> Item | DeadLetter:
         try:
-            return self._bounded(self._job.render(record))
+            item = self._job.render(record)
+            return item if item.output_tokens is not None else self._work.require_bound(item)
         except JobStopped:
             raise
         except PipelineError as error:
@@ -194,22 +195,11 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - the boundary of a record: a bug in a job costs the record, not the run
             return self._buried(record, self._bug(error))
 
-    def _bounded(self, item: Item) -> Item:
-        if self._work.bounded and item.output_tokens is None:
-            message = "a budget needs a limit of output tokens for every request: set max_output_tokens"
-            if is_batch_line(item.record.data):
-                raise Rejected(message, code="unbounded")
-            raise UsageError(message)
-        return item
-
     async def _work_on(self) -> None:
         while not self._stopping.is_set():
-            batch = self._returned.popleft() if self._returned else await self._queue.get()
+            batch = self._backlog.take() or await self._backlog.get()
             if batch is None:
-                if not self._returned:
-                    return
-                await self._queue.put(None)
-                continue
+                return
             try:
                 await self._process(batch)
             except JobStopped as error:
@@ -219,6 +209,8 @@ class Engine:
                 await self._give_up(batch, error)
             except Exception as error:  # noqa: BLE001 - the boundary of a worker: recorded as a dead letter
                 await self._give_up(batch, self._bug(error))
+            finally:
+                self._backlog.done()
 
     async def _process(self, batch: Batch) -> None:
         request = self._request(batch)
@@ -232,31 +224,31 @@ class Engine:
             settlement = self._settlement(request, response, again=batch.attempts == 0)
             del response  # its vectors or texts are in the result lines now, and would double what waits for the disk
             await self._journal.settle(settlement)
-            self._settled(len(settlement.results), len(settlement.dead))
+            self._settled(len(settlement.results), settlement.dead)
 
     def _return(self, batch: Batch, error: PipelineError) -> None:
         """Take a batch back in smaller pieces: one by one where its answers were mixed up, else in halves."""
         items = batch.items
         pieces = [(item,) for item in items] if isinstance(error, Malformed) else [tuple(half) for half in halve(items)]
         # To the front: where nothing fits into the budget, a single record must find out before all batches are halved.
-        self._returned.extendleft(Batch(piece, error.attempts, error.first_at) for piece in reversed(pieces))
+        self._backlog.give_back([Batch(piece, error.attempts, error.first_at) for piece in pieces])
 
     def _request(self, batch: Batch) -> Request:
         items = batch.items
         body = self._job.body(items)
         content = orjson.dumps(body)
-        unbounded = any(item.output_tokens is None for item in items)
-        output = UNBOUNDED_OUTPUT if unbounded else sum([item.output_tokens or 0 for item in items])
+        outputs = [item.output_tokens for item in items]
+        unbounded = None in outputs
+        output = UNBOUNDED_OUTPUT if unbounded else sum([most for most in outputs if most])
+        estimate = sum([item.input_tokens for item in items])
         tier = body.get("service_tier")
         return Request(
             path=self._job.path,
             body=content,
             items=items,
             model=str(body["model"]),
-            tokens=self._calibration.charge(
-                sum([item.input_tokens for item in items]), _UNBOUNDED_CHARGE if unbounded else output
-            ),
-            input_bound=max(len(content), sum([item.input_tokens for item in items])),
+            tokens=self._calibration.charge(estimate, UNBOUNDED_CHARGE if unbounded else output),
+            input_bound=max(len(content), estimate),
             output_bound=output,
             service_tier=tier if isinstance(tier, str) else None,
             attempts=batch.attempts,
@@ -274,7 +266,7 @@ class Engine:
         dead: list[DeadLetter] = []
         for item, answer, cost, usage in zip(request.items, response.answers, costs, usages, strict=True):
             if again and isinstance(answer, Rejected) and answer.code == _NULL_CONTENT:
-                self._returned.append(Batch((item,), 1, self._clock.now()))
+                self._backlog.give_back([Batch((item,), 1, self._clock.now())])
                 continue
             if isinstance(answer, Exception):
                 dead.append(self._refused(item.record, answer, request))
@@ -285,9 +277,8 @@ class Engine:
                 dead.append(self._refused(item.record, error, request))
                 continue
             results.append(Result(item.record.line, content))
-        day = datetime.fromtimestamp(self._clock.now(), UTC).date().isoformat()
         attempt = attempt_number(response.attempt)
-        return Settle(attempt, response.cost_nusd, response.usage, response.model, day, results, dead)
+        return Settle(attempt, response.cost_nusd, response.usage, response.model, results, dead)
 
     def _line(self, response: Response, record: Record, answer: Mapping[str, Json], usage: Usage, cost: int) -> bytes:
         identity = f"{response.attempt}-{record.line}-{cost}"
@@ -304,15 +295,28 @@ class Engine:
         return self._buried(record, refusal)
 
     async def _give_up(self, batch: Batch, error: PipelineError) -> None:
-        await self._journal.bury([self._buried(item.record, error) for item in batch.items])
-        self._settled(0, len(batch.items))
+        dead = [self._buried(item.record, error) for item in batch.items]
+        await self._journal.bury(dead)
+        self._settled(0, dead)
 
-    def _settled(self, ok: int, failed: int) -> None:
-        self._failed += failed
-        self._observers.see(RecordsSettled(ok, failed))
-        most = self._work.most_failures(self._records)
-        if failed and most is not None and self._failed > most:
-            self.stop(NeedsPerson(f"more than {most} records failed (--max-failures)", code="too_many_failures"))
+    def _settled(self, ok: int, dead: Sequence[DeadLetter]) -> None:
+        for letter in dead:
+            self._observers.see(RecordFailed(letter.line, letter.custom_id, letter.code))
+            self._failed[letter.code] += 1
+            self._examples.setdefault(letter.code, letter.line)
+        self._observers.see(RecordsSettled(ok, len(dead)))
+        most = self._work.most_failures(self._records) if dead else None
+        if most is not None and self._failed.total() > most:
+            self.stop(self._too_many_failures(most))
+
+    def _too_many_failures(self, most: int) -> NeedsPerson:
+        code, count = self._failed.most_common(1)[0]
+        example = self._work.label(self._examples[code])
+        return NeedsPerson(
+            f"more than {most} records failed (--max-failures): {count} of {self._failed.total()} with {code}, "
+            f"the first of them in line {example} of the input; mend it, then `retry` sends them again",
+            code="too_many_failures",
+        )
 
     def _buried(self, record: Record, error: PipelineError) -> DeadLetter:
         return DeadLetter(
@@ -327,7 +331,7 @@ class Engine:
         )
 
     def _bad(self, bad: BadLine) -> DeadLetter:
-        return DeadLetter(bad.line, str(bad.line), bad.code, bad.message, 0, None, None, bad.raw)
+        return DeadLetter(bad.line, self._work.label(bad.line), bad.code, bad.message, 0, None, None, bad.raw)
 
     def _bug(self, error: Exception) -> PipelineError:
         """Count a bug; the message names the class and the place, never the values, which may hold prompts."""

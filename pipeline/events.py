@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from pipeline.types import Usage
@@ -34,11 +35,30 @@ class RecordsSettled(NamedTuple):
     failed: int
 
 
+class RunStarted(NamedTuple):
+    """The run holds the lock of its output and begins."""
+
+
+class RecordFailed(NamedTuple):
+    """A record became a dead letter; it is among those that the next `RecordsSettled` counts."""
+
+    line: int
+    custom_id: str
+    code: str
+
+
 class Paused(NamedTuple):
     """The endpoint is paused: a 429 with a hint, or an open circuit."""
 
     seconds: float
     reason: str
+
+
+class SoftBudgetReached(NamedTuple):
+    """What was spent, or may have been, has reached the soft budget; once for each output."""
+
+    spent_nusd: int
+    soft_nusd: int
 
 
 class Notice(NamedTuple):
@@ -75,7 +95,10 @@ class Exchange(NamedTuple):
     """The model that answered."""
 
 
-Event = AttemptSent | AttemptEnded | RecordsSettled | Paused | Notice
+Event = AttemptSent | AttemptEnded | RecordsSettled | RecordFailed | RunStarted | SoftBudgetReached | Paused | Notice
+_KINDS: tuple[type[Event], ...] = (
+    AttemptSent, AttemptEnded, RecordsSettled, RecordFailed, RunStarted, SoftBudgetReached, Paused, Notice,
+)  # fmt: skip
 
 
 class Observer(Protocol):
@@ -86,14 +109,18 @@ class Observer(Protocol):
 
 
 class Observers:
-    """Hands each event to every observer, in order."""
+    """Hands each event to every observer that wants its kind, in order."""
 
     def __init__(self, observers: list[Observer] | None = None) -> None:
-        self._observers = list(observers or [])
+        self._wanting: dict[type[Event], list[Callable[[Event], None]]] = {kind: [] for kind in _KINDS}
+        for observer in observers or []:
+            self.add(observer)
 
-    def add(self, observer: Observer) -> None:
-        self._observers.append(observer)
+    def add(self, observer: Observer, *kinds: type[Event]) -> None:
+        """Let `observer` see events of these kinds; of all where none is named."""
+        for kind in kinds or _KINDS:
+            self._wanting[kind].append(observer.see)
 
     def see(self, event: Event) -> None:
-        for observer in self._observers:
-            observer.see(event)
+        for see in self._wanting[type(event)]:
+            see(event)

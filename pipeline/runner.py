@@ -12,21 +12,24 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from pipeline.assembly import Parts, assemble, places_of
 from pipeline.backends.base import Backend
 from pipeline.backends.endpoint import Endpoint
 from pipeline.backends.http import HttpBackend
 from pipeline.clock import SystemClock
-from pipeline.config import Loaded, fingerprint
+from pipeline.config import Loaded, fingerprint, shutdown_before, values
 from pipeline.core.backoff import RetryBudget, RetryPolicy
 from pipeline.core.circuit import CircuitPolicy
+from pipeline.core.deadline import drain_within
 from pipeline.core.packing import Packer
 from pipeline.core.parse import blank_lines, parse_line
 from pipeline.earlier import CARRY_ON, Earlier
 from pipeline.engine import Engine, Work
 from pipeline.errors import BudgetReached, JobStopped, StateMismatch, UsageError
-from pipeline.events import Notice, Observers
+from pipeline.events import AttemptEnded, Notice, Observers, RunStarted, SoftBudgetReached
 from pipeline.middleware.backpressure import Backpressure
 from pipeline.middleware.circuit import Circuit
 from pipeline.middleware.drain import Drain
@@ -36,29 +39,41 @@ from pipeline.middleware.retry import Retry
 from pipeline.middleware.throttle import Throttle
 from pipeline.middleware.trace import Trace
 from pipeline.middleware.validation import Validation
+from pipeline.notifying import audience
+from pipeline.observers.notify import Notifier
 from pipeline.observers.pacing import Plan
+from pipeline.observers.recorded import About, Setting
+from pipeline.observers.recorder import Recorder
 from pipeline.observers.snapshot import Snapshot
-from pipeline.observers.status import RunName, Status
+from pipeline.observers.spending import RunName
+from pipeline.observers.status import Status
 from pipeline.observers.summary import Summary
 from pipeline.observers.tally import Tally
 from pipeline.observers.watchdog import Watchdog
-from pipeline.storage.changes import accept_changes
+from pipeline.same_input import Known, input_mark, refuse_lost_list
+from pipeline.secret import redact_patterns
+from pipeline.sources import is_nothing_to_do, open_source, refuse_bad_lines, taking
 from pipeline.storage.checkpoint import open_ledger, open_output
 from pipeline.storage.commit import Journal
+from pipeline.storage.commitments import Commitments
 from pipeline.storage.deliveries import deliver_log, deliver_output
 from pipeline.storage.delivery import Delivery
+from pipeline.storage.file_list import read_list, write_list
 from pipeline.storage.filesystem import refuse_network
 from pipeline.storage.finish import finish, set_aside, write_dead_letters
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.lines import Page
 from pipeline.storage.repair import Repaired, repair
+from pipeline.storage.several import Files
 from pipeline.storage.shared_limits import SharedLimits
 from pipeline.storage.source import Source
 from pipeline.storage.state import Lock, Places, make_private
+from pipeline.storage.usage_file import UsageLogError, usage_log_path
 from pipeline.types import BadLine, Record
 from pipeline.watching import Watch
 
-_SHOWN_BAD = 20
+_LONGEST_RUN = 7 * 86_400.0
+"""Seconds that a run without a deadline is taken to last at most: nothing has been read yet that would tell."""
 _PROOF = 2.0
 """Seconds that the first request of a run goes alone: a wrong key costs one request, a slow server no time."""
 
@@ -94,6 +109,8 @@ class Run:
         self._tally = Tally(self._clock.monotonic)
         self.observers = Observers([self._tally])
         self._status = Status(_name(loaded), places_of(loaded), self._tally, self._clock, loaded.environ)
+        self._notifier = Notifier(audience(loaded), self.observers, self._status.summary, self._clock.now)
+        self.observers.add(self._notifier, RunStarted, SoftBudgetReached)
         self._watch = Watch(loaded, self._status, self.observers)
         self._engine: Engine | None = None
         self._delivery: Delivery | None = None
@@ -103,20 +120,33 @@ class Run:
         """Run to the end, or to what stops it, and say how it went. JobStopped is in the summary, not raised."""
         self._status.begin()
         self._watch.begin()
+        try:
+            summary, stopped = await self._to_the_end()
+        except Exception:
+            await self._notifier.broke()
+            raise
+        await self._notifier.ended(summary, stopped.code if stopped is not None else None)
+        return await self._status.amend(summary)
+
+    async def _to_the_end(self) -> tuple[Summary, JobStopped | None]:
         stopped: JobStopped | None = None
         with ExitStack() as stack:
             try:
                 await self._run(stack)
             except JobStopped as error:
                 stopped = error
-            return await self._watch.end(await self._status.end(stopped))
+            summary = await self._status.end(stopped)
+            await self._watch.end(summary)
+            return summary, stopped
 
     def interrupt(self, number: int) -> None:
         """Stop for a signal: the first time what is on the wire may come back, the second time it may not."""
         if self._stopped is None:
             self._stop(Interrupted(number))
-        elif self._engine is not None:
-            self._engine.abort()
+        else:
+            self._notifier.abandon()
+            if self._engine is not None:
+                self._engine.abort()
 
     def _stop(self, reason: JobStopped) -> None:
         self._stopped = self._stopped or reason
@@ -124,6 +154,17 @@ class Run:
             self._engine.stop(reason)
         if self._delivery is not None:
             self._delivery.give_up(reason)
+
+    async def _lock(self, path: Path) -> Lock:
+        """Take a lock, waiting no longer than `lock_wait` and the deadline allow."""
+        wait = self._loaded.config.lock_wait
+        left = self._time_left()
+        return await asyncio.to_thread(Lock.take, path, wait if left is None else min(wait, left), self._nap)
+
+    def _time_left(self) -> float | None:
+        """Seconds until the deadline; None where there is none."""
+        deadline = self._loaded.config.deadline
+        return None if deadline is None else max(0.0, deadline - self._status.elapsed)
 
     def _nap(self, seconds: float) -> None:
         """Wait for the lock, in a thread, unless a signal asks for the end."""
@@ -143,24 +184,38 @@ class Run:
         """Refuse what can be refused before anything is written, then hold the lock for the rest."""
         config = self._loaded.config
         places = places_of(self._loaded)
-        source = stack.enter_context(Source(config.input.path, limit=config.limit))
-        parts = await asyncio.to_thread(assemble, self._loaded, self.observers)
-        if config.strict:
-            await _refuse_bad_lines(source, parts)
+        async with taking(self._loaded, self._earlier, self._lock) as begin:
+            try:
+                source = await self._open(stack)
+            except UsageError as error:
+                if not is_nothing_to_do(error, config):
+                    raise
+                self.observers.see(Notice("info", f"nothing to do: {error.message}"))
+                return
+            parts = await asyncio.to_thread(assemble, self._loaded, self.observers)
+            if config.strict:
+                await refuse_bad_lines(source, parts.problem)
+            begin()
+            await self._run_alone(stack, source, parts, places)
+
+    async def _run_alone(self, stack: ExitStack, source: Source, parts: Parts, places: Places) -> None:
         make_private(places.state)
         refuse_network(places.state)
-        lock = await asyncio.to_thread(Lock.take, places.lock, config.lock_wait, self._nap)
-        stack.callback(lock.release)
+        stack.callback((await self._lock(places.lock)).release)
         self._status.locked()
+        self.observers.see(RunStarted())
         if self._earlier.fresh:
-            set_aside(places)
+            set_aside(places, files=not self._loaded.config.input.since_last)
         elif self._earlier.repair:
             self._say_repaired(await asyncio.to_thread(repair, places, fingerprint(self._loaded)))
         ledger = open_ledger(places, fingerprint(self._loaded))
         stack.callback(ledger.close)
         ledger.budget.cap, ledger.budget.soft = parts.cap_nusd, parts.soft_nusd
-        self._status.opened(ledger, parts.prices)
-        same_input = await self._compare_input(ledger, source, places)
+        self._status.opened(ledger, parts.prices, capped=bool(parts.caps))
+        if source.files is not None:
+            source = await self._list_files(stack, source.files, ledger, places) or source
+        known = Known(source, ledger, places, self._loaded.config.limit)
+        same_input = await known.is_unchanged(self.observers, accept=self._earlier.accept_changes)
         if ledger.meta["phase"] != "complete" or not same_input or self._earlier.retry is not None:
             await self._work(parts, source, ledger, places, stack)
         elif self._stdout is not None:
@@ -172,27 +227,25 @@ class Run:
         self._delivery = delivery
         stack.callback(delivery.close)
 
-    async def _compare_input(self, ledger: Ledger, source: Source, places: Places) -> bool:
-        """Return whether the input is the very file that was read before; where it is not, it may only have grown.
+    def _warn_of_shutdown(self) -> None:
+        """Say so where the model is switched off before the run can be expected to have ended."""
+        config, now = self._loaded.config, datetime.now(UTC)
+        end = now + timedelta(seconds=config.deadline or _LONGEST_RUN)
+        shutdown = shutdown_before(self._loaded, config.model, end) if config.model is not None else None
+        if shutdown is not None:
+            self.observers.see(Notice("warning", shutdown.warning(now.date())))
 
-        Raises:
-            StateMismatch: Lines that were read before have changed.
-        """
-        if source.identity is not None and ledger.meta.get("input") == _identity(source, self._loaded.config.limit):
-            return True
-        known = [ledger.chunks[number] for number in sorted(ledger.chunks)]
-        changed = await source.verify(known)
-        if changed:
-            ranges = ", ".join(f"{first}-{last}" for first, last in changed[:10])
-            if not self._earlier.accept_changes:
-                raise StateMismatch(
-                    f"{source.path} was changed since it was read: lines {ranges}; put them back, "
-                    "use --accept-changes, which sends those again, or --fresh, which starts anew"
-                )
-            open_output(ledger, places).log.close()
-            accept_changes(ledger, places, changed, await source.rescan(known))
-            self.observers.see(Notice("warning", f"{source.path} was changed: lines {ranges} are sent again"))
-        return False
+    async def _open(self, stack: ExitStack) -> Source:
+        return stack.enter_context(await asyncio.to_thread(open_source, self._loaded, self._earlier))
+
+    async def _list_files(self, stack: ExitStack, files: Files, ledger: Ledger, places: Places) -> Source | None:
+        """Write down which files are read; return a newer view of them where another run took some meanwhile."""
+        refuse_lost_list(ledger, places)
+        newer = None if read_list(places.files) == files.known else await self._open(stack)
+        if newer is not None and newer.files is not None:
+            files = newer.files
+        write_list(places.files, files.stretches)
+        return newer
 
     def _say_repaired(self, repaired: Repaired) -> None:
         text = f"the ledger was rebuilt from {repaired.records} results, ${repaired.spent_nusd / 1e9:.6f} spent"
@@ -200,42 +253,69 @@ class Run:
         self.observers.see(Notice("warning", text + lost))
 
     async def _work(self, parts: Parts, source: Source, ledger: Ledger, places: Places, stack: ExitStack) -> None:
+        self._warn_of_shutdown()
         _, log, recovered = open_output(ledger, places)
         if recovered.torn:
             self.observers.see(Notice("info", f"{recovered.torn} torn bytes were cut off and kept in {places.state}"))
         with ledger.transaction():
-            ledger.set_meta(input=_identity(source, self._loaded.config.limit))
+            ledger.set_meta(input=input_mark(source, self._loaded.config.limit))
             if self._earlier.retry is not None:
                 ledger.revive(self._earlier.retry)
+        recorder = Recorder(places.history, _about(self._loaded, parts), ledger, self._tally, self._clock)
+        self.observers.add(recorder, *Recorder.KINDS)
+        ledger.commitments = await self._commitments(parts, ledger, places)
         if self._stdout is not None:
             order = self._loaded.config.output.order
             self._delivered(deliver_log(ledger, places, order, self._stdout, self._stop), stack)
-        journal = Journal(ledger, log, committed=self._delivery.committed if self._delivery is not None else None)
+        journal = Journal(
+            ledger,
+            log,
+            remark=lambda text: self.observers.see(Notice("warning", text)),
+            committed=self._delivery.committed if self._delivery is not None else None,
+        )
         journal.start()
         try:
-            complete = await self._send(parts, source, ledger, journal)
+            complete = await self._send(parts, source, ledger, journal, recorder)
         finally:
-            await journal.close(self._status.day())
+            await journal.close()
+            if ledger.commitments is not None:
+                ledger.commitments.close()
             if journal.failure is not None:
                 raise journal.failure
             with ledger.transaction():
                 ledger.set_meta(requests=self._status.requests(), price_sources=self._status.price_sources())
-            write_dead_letters(ledger, places)
+            write_dead_letters(ledger, places, source.files)
+            await recorder.end()
         if not complete or ledger.done.total != ledger.records_read:
             raise StateMismatch(f"{ledger.records_read - ledger.done.total} records have no outcome: run again")
         await asyncio.to_thread(finish, ledger, log, places, self._loaded.config.output.order, _lines(ledger))
 
-    async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal) -> bool:
+    async def _commitments(self, parts: Parts, ledger: Ledger, places: Places) -> Commitments | None:
+        """This run's claims under monthly caps; None where there are none to keep."""
+        if not parts.caps:
+            return None
+        config = self._loaded.config
+        try:
+            path = usage_log_path(self._loaded.environ)
+        except UsageLogError as error:
+            raise UsageError(f"a monthly cap cannot be kept: {error}") from error
+        commitments = Commitments(path, parts.caps, ledger.name, config.endpoint, places.lock)
+        if config.model is None or parts.caps.on(config.model):
+            await asyncio.to_thread(commitments.begin, ledger.needs())
+        return commitments
+
+    async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal, recorder: Recorder) -> bool:
         config = self._loaded.config
         done = ledger.done
+        label = source.label if source.files is not None and config.input.id is None else None
 
         def parse(line: int, raw: bytes) -> Record | BadLine | None:
-            return None if line in done else parse_line(line, raw, config.input.id)
+            return None if line in done else parse_line(line, raw, config.input.id, name=label and label(line))
 
         async with HttpBackend(parts.endpoint, parts.timeouts) as http:
             shared = self._shared_limits(parts.endpoint)
             backend, drain, throttle = self._backend(parts, http, journal, ledger, shared)
-            plan = Plan(parts.limits.concurrency, parts.max_items, live=source.identity is None)
+            plan = Plan(parts.limits.concurrency, parts.max_items, live=source.live)
             self._status.sending(throttle, journal, plan, self._delivery)
             work = Work(
                 job=parts.job,
@@ -243,23 +323,26 @@ class Run:
                 parse=parse,
                 packer=Packer(parts.max_items, parts.max_tokens),
                 keep=config.output.keep,
+                label=source.label,
                 workers=2 * parts.limits.concurrency,
-                live=source.identity is None,
-                bounded=parts.cap_nusd is not None,
+                live=source.live,
+                require_bound=parts.require_bound,
                 most_failures=parts.most_failures,
             )
             self._engine = engine = Engine(work, backend, drain, journal, self._clock, self.observers)
-            watchdog = Watchdog(config.timeout, lambda: len(drain.on_wire))
-            self.observers.add(watchdog)
+            watchdog = Watchdog(config.timeout, lambda: journal.in_flight)
+            self.observers.add(watchdog, AttemptEnded)
             beside = [asyncio.create_task(self._status.tick(self.observers)), asyncio.create_task(watchdog.turn())]
+            beside.append(asyncio.create_task(self._status.share(self.observers)))
             beside.append(asyncio.create_task(throttle.keep_in_step()))
-            deadline = self._deadline(engine)
+            beside.append(asyncio.create_task(recorder.keep(self.observers)))
+            patience, deadline = self._deadline(engine)
             if self._stopped is not None:
                 engine.stop(self._stopped)
             try:
-                return await engine.run(config.drain)
+                return await engine.run(patience)
             finally:
-                self._status.sent()
+                self._status.sent(self.observers)
                 for task in beside:
                     task.cancel()
                 shared.close()
@@ -275,7 +358,12 @@ class Run:
         backend = Trace(backend, clock, observers)
         if self._watch.exchanges:
             backend = Exchanges(backend, clock, self._watch.exchanges)
-        budget = ledger.budget
+        budget, commitments = ledger.budget, ledger.commitments
+
+        def is_scarce(amount: int) -> bool:
+            left = (budget.remaining, commitments.left if commitments is not None else None)
+            return any(each is not None and each < amount * parts.limits.concurrency for each in left)
+
         backend = Reservation(
             backend,
             journal,
@@ -283,7 +371,7 @@ class Run:
             clock,
             allow_rebill=self._earlier.allow_rebill,
             shrink=parts.exact_bound,
-            scarce=lambda amount: _is_scarce(budget.remaining, amount * parts.limits.concurrency),
+            scarce=is_scarce,
         )
         drain = Drain(backend)
         throttle = Throttle(drain, parts.limits, clock, observers, lanes=shared)
@@ -301,11 +389,10 @@ class Run:
 
     def _pages(self, source: Source, ledger: Ledger) -> Callable[[], AsyncIterator[Page]]:
         known = [ledger.chunks[number] for number in sorted(ledger.chunks)]
-        size = source.identity.size if source.identity is not None else None
 
         async def pages() -> AsyncIterator[Page]:
             async for page in source.pages(known, ledger.complete_chunk):
-                self._status.read(page.chunk.end, size)
+                self._status.read(_share_read(page, source.line_bytes, self._loaded.config.limit))
                 if self._delivery is not None and page.chunk.blank:
                     self._delivery.pass_over(blank_lines(page.lines, page.first_line))
                 yield page
@@ -313,12 +400,14 @@ class Run:
 
         return pages
 
-    def _deadline(self, engine: Engine) -> asyncio.TimerHandle | None:
-        seconds = self._loaded.config.deadline
-        if seconds is None:
-            return None
+    def _deadline(self, engine: Engine) -> tuple[float, asyncio.TimerHandle | None]:
+        """Stop early enough for what is then in flight to come back by the deadline; return how long it may take."""
+        left, drain = self._time_left(), self._loaded.config.drain
+        if left is None:
+            return drain, None
+        drain = drain_within(left, drain)
         error = BudgetReached("the deadline has come; run again to go on", code="deadline")
-        return asyncio.get_running_loop().call_later(seconds, engine.stop, error)
+        return drain, asyncio.get_running_loop().call_later(left - drain, engine.stop, error)
 
 
 async def run(loaded: Loaded, earlier: Earlier = CARRY_ON) -> Summary:
@@ -326,37 +415,43 @@ async def run(loaded: Loaded, earlier: Earlier = CARRY_ON) -> Summary:
     return await Run(loaded, earlier).execute()
 
 
-def _is_scarce(remaining: int | None, wanted: int) -> bool:
-    return remaining is not None and remaining < wanted
+def _share_read(page: Page, size: int | None, limit: int | None) -> float | None:
+    """How much of the input has been read with `page`: by its bytes, or by the lines that are wanted of it."""
+    shares = [page.chunk.end / size] if size else []
+    shares += [page.last_line / limit] if limit else []
+    return min(1.0, max(shares)) if shares else None
 
 
 def _name(loaded: Loaded) -> RunName:
     config, limits = loaded.config, loaded.config.limits
-    return RunName(config.job, config.name, config.endpoint, limits.rpm, limits.tpm)
+    return RunName(
+        config=str(loaded.path.absolute()),
+        job=config.job,
+        name=config.name,
+        endpoint=config.endpoint,
+        model=config.model or "",
+        tags=tuple(f"{key}={value}" for key, value in sorted(config.tags.items())),
+        rpm=limits.rpm,
+        tpm=limits.tpm,
+    )
+
+
+def _about(loaded: Loaded, parts: Parts) -> About:
+    config, limits = loaded.config, parts.limits
+    return About(
+        model=config.model or "",
+        endpoint=config.endpoint,
+        rpm=limits.rpm,
+        tpm=limits.tpm,
+        concurrency=limits.concurrency,
+        max_items=parts.max_items,
+        rates=parts.prices.rates(config.model, time.time()) if config.model else None,
+        settings=[Setting(key, redact_patterns(value), str(origin)) for key, value, origin in values(loaded)],
+        caps=parts.caps.all,
+        cap_keys=parts.caps.keys,
+    )
 
 
 def _lines(ledger: Ledger) -> int:
     """How many lines of the input have been read."""
     return sum(chunk.lines for chunk in ledger.chunks.values())
-
-
-def _identity(source: Source, limit: int | None) -> str:
-    return repr((source.identity and tuple(source.identity), limit))
-
-
-async def _refuse_bad_lines(source: Source, parts: Parts) -> None:
-    """Read the whole input and refuse it where a line is bad (`--strict`).
-
-    Raises:
-        UsageError: Naming the first of them.
-    """
-    bad: list[str] = []
-    async for page in source.pages():
-        for line, raw in enumerate(page.lines, page.first_line):
-            problem = parts.problem(line, raw)
-            if problem is not None:
-                bad.append(f"{source.path}:{line}: {problem}")
-        if len(bad) >= _SHOWN_BAD:
-            break
-    if bad:
-        raise UsageError("the input has bad lines and nothing was sent (--strict):\n" + "\n".join(bad[:_SHOWN_BAD]))

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
@@ -20,7 +19,7 @@ from urllib.parse import urlsplit
 
 from pipeline.config import Loaded
 from pipeline.errors import Locked
-from pipeline.events import Exchange, Notice, Observers
+from pipeline.events import AttemptEnded, AttemptSent, Exchange, Notice, Observers
 from pipeline.observers.background import Background
 from pipeline.observers.joblog import HEADER, JobLog
 from pipeline.observers.log import Level, Log, Source, progress_fields, summary_json
@@ -71,15 +70,16 @@ class Watch:
         if _traces_wanted(environ):
             self._traces(environ)
 
-    async def end(self, summary: Summary) -> Summary:
+    async def end(self, summary: Summary) -> None:
         """Say how the run ended and close everything, without waiting for long. What was lost becomes notices."""
         for task in self._periodic:
             task.cancel()
         for tell in self._last:
             tell(summary)
         await asyncio.gather(*(asyncio.to_thread(place.end) for place in self._places.values()))
-        lost = [_loss(items, place) for items, place in self._places.items() if place.lost]
-        return replace(summary, notices=(*summary.notices, *lost)) if lost else summary
+        for items, place in self._places.items():
+            if place.lost:
+                self._observers.see(Notice("warning", _loss(items, place)))
 
     def _log(self, path: Path) -> None:
         settings = self._loaded.config.log
@@ -95,8 +95,8 @@ class Watch:
             log.say("info", "progress", progress_fields(snapshot, pace.see(snapshot)))
 
         log.say("info", "started", _about(self._loaded))
-        self._observers.add(log)
-        self._observers.add(trouble)
+        self._observers.add(log, *log.kinds)
+        self._observers.add(trouble, AttemptEnded)
         self.log_progress = progress
         self._periodic.append(asyncio.create_task(_repeat(_PROGRESS, progress)))
         in_text = partial(_say_summary, log)
@@ -114,7 +114,7 @@ class Watch:
             if not waiting and summary.exit_code != Locked.exit_code:
                 texts.put(metrics.text(summary, self._status.snapshot()))
 
-        self._observers.add(metrics)
+        self._observers.add(metrics, AttemptEnded, AttemptSent)
         self._periodic.append(asyncio.create_task(_repeat(config.metrics.every, lambda: tell(self._status.summary()))))
         self._last.append(tell)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import selectors
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
@@ -52,6 +53,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def advance(self, seconds: float) -> None:
         """Let time pass at once, as it does for a process that was stopped."""
         self._virtual.now += seconds
+
+
+class LoopClock:
+    """A Clock that tells the running loop's time; the wall clock is the system's."""
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

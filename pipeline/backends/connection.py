@@ -17,10 +17,6 @@ from pipeline.backends.inflate import TooLargeError
 
 _LARGE = 1 << 20
 """A longer request is written in pieces of so many bytes, between which the event loop goes on."""
-_LATE = 0.5
-"""Seconds that the event loop must be behind to have stood still."""
-_CATCH_UP = 1.0
-"""Seconds in which it reads what arrived meanwhile."""
 _SWITCHING_PROTOCOLS = 101
 
 
@@ -54,6 +50,7 @@ class Connection(BaseProtocol):
         self._payload: StreamReader | None = None
         self._writable: asyncio.Future[None] | None = None
         self._reusable = True
+        self._due = 0.0
         self.idle_since = loop.time()
         transport = opened.transport
         if transport is None:
@@ -66,14 +63,13 @@ class Connection(BaseProtocol):
         """Whether another request can be sent."""
         return self._reusable and self.transport is not None and not self.transport.is_closing()
 
-    async def exchange(self, head: bytes, body: bytes, seconds: float) -> Answer:
+    async def exchange(self, head: bytes, body: bytes, due: float) -> Answer:
         """Send a request and wait for the whole answer.
 
         Args:
             head: Request line and headers, with the empty line.
             body: Its body.
-            seconds: How long all of it may take. Time in which the event loop stood still is not held against the
-                server.
+            due: When `expire` gives it up, in seconds of the event loop's clock.
 
         Raises:
             aiohttp.ClientError, HttpProcessingError, OSError, TooLargeError: There is no whole answer; the connection
@@ -85,8 +81,7 @@ class Connection(BaseProtocol):
         self._answers = self._new_parser()
         answer: asyncio.Future[Answer] = loop.create_future()
         self._answer = answer
-        self._due = loop.time() + seconds
-        self._timer = loop.call_at(self._due, self._expire)
+        self._due = due
         try:
             if len(body) <= _LARGE:
                 self._write(head + body)
@@ -97,9 +92,13 @@ class Connection(BaseProtocol):
             self.close()
             raise
         finally:
-            self._timer.cancel()
             self._answer = None
             self.idle_since = loop.time()
+
+    def expire(self, now: float) -> None:
+        """Give up the request under way where it is due."""
+        if self._answer is not None and now >= self._due:
+            self._fail(TimeoutError())
 
     def close(self) -> None:
         """Close at once; a request under way is lost."""
@@ -213,10 +212,3 @@ class Connection(BaseProtocol):
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
             self.resume_writing()
-
-    def _expire(self) -> None:
-        if self._loop.time() > self._due + _LATE:
-            self._due = self._loop.time() + _CATCH_UP
-            self._timer = self._loop.call_at(self._due, self._expire)
-        else:
-            self._fail(TimeoutError())

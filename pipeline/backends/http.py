@@ -7,7 +7,6 @@ request, would cost more than all the rest of a request's way.
 
 from __future__ import annotations
 
-import asyncio
 from importlib.metadata import version
 from types import TracebackType
 from typing import Self
@@ -23,7 +22,7 @@ from pipeline.backends.pool import ConnectionPool
 from pipeline.clock import Clock, SystemClock
 from pipeline.core.classify import classify
 from pipeline.core.hints import rate_limits
-from pipeline.errors import Ambiguous
+from pipeline.errors import Ambiguous, PipelineError
 from pipeline.types import Request, Response
 
 MAX_BODY = 64 << 20
@@ -31,6 +30,7 @@ MAX_BODY = 64 << 20
 
 _REQUEST_ID = istr("X-Client-Request-Id")
 _CONTENT_ENCODING = istr("Content-Encoding")
+_ANOTHER_REQUEST = "the answer names another request than the one that was sent"
 
 
 class HttpBackend:
@@ -85,8 +85,19 @@ class HttpBackend:
         await self.close()
 
     async def send(self, request: Request) -> Response:
+        pool = self._pool
+        if pool is None:
+            raise RuntimeError("the HTTP backend is not open")
         try:
-            answer = await self._exchange(request)
+            due = pool.time() + self._timeouts.total
+            connection = pool.take() or await pool.connect()
+            try:
+                answer = await connection.exchange(self._head(request, pool), request.body, due)
+                if answer.headers.get(_REQUEST_ID, request.attempt) != request.attempt and request.attempt:
+                    connection.close()
+                    raise Ambiguous(_ANOTHER_REQUEST, code="wrong_request_id")
+            finally:
+                pool.give_back(connection)
             encoding = answer.headers.get(_CONTENT_ENCODING)
             body = answer.body if encoding is None else inflate(answer.body, encoding, self._max_body)
         except FOREIGN as error:
@@ -95,7 +106,10 @@ class HttpBackend:
         if 200 <= answer.status < 300:
             self._succeeded = True
             return Response(answer.status, answer.headers, body, rate_limits(answer.headers))
-        raise classify(
+        raise self._refusal(request, answer, body)
+
+    def _refusal(self, request: Request, answer: Answer, body: bytes) -> PipelineError:
+        return classify(
             answer.status,
             answer.headers,
             body,
@@ -104,22 +118,6 @@ class HttpBackend:
             succeeded=self._succeeded,
             redact=self._endpoint.redact,
         )
-
-    async def _exchange(self, request: Request) -> Answer:
-        pool = self._pool
-        if pool is None:
-            raise RuntimeError("the HTTP backend is not open")
-        loop = asyncio.get_running_loop()
-        due = loop.time() + self._timeouts.total
-        connection = await pool.take()
-        try:
-            answer = await connection.exchange(self._head(request, pool), request.body, due - loop.time())
-            if request.attempt and answer.headers.get(_REQUEST_ID, request.attempt) != request.attempt:
-                connection.close()
-                raise Ambiguous("the answer names another request than the one that was sent", code="wrong_request_id")
-        finally:
-            pool.give_back(connection)
-        return answer
 
     def _head(self, request: Request, pool: ConnectionPool) -> bytes:
         fixed = self._heads.get(request.path)

@@ -18,10 +18,15 @@ from pipeline.errors import NeedsPerson
 _DNS_TTL = 300
 _KEEP_ALIVE = 4.0
 """Seconds; common servers close a connection that was idle for five, and a request sent just then is lost."""
+_SWEEP = 0.1
+"""Seconds between two looks for requests whose time is up: a timer for each would cost more than parsing its answer."""
+_LATE = 0.5
+"""Seconds that a look must be late for the event loop to have stood still. That is not held against the servers: the
+next look comes when what arrived meanwhile has been read."""
 
 
 class ConnectionPool:
-    """Hands out connections; what limits how many there are is above.
+    """Hands out connections and ends what takes too long; what limits how many there are is above.
 
     Args:
         endpoint: Where they lead.
@@ -38,6 +43,7 @@ class ConnectionPool:
         secure = url.scheme == "https"
         proxy = _proxy(url) if endpoint.proxy_from_env else None
         self._max_body = max_body
+        self._loop = asyncio.get_running_loop()
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect)
         self._connector = aiohttp.TCPConnector(
             limit=0,
@@ -45,11 +51,11 @@ class ConnectionPool:
             ssl=_tls(endpoint.ca_file) if secure else False,
             resolver=_Resolver(),
         )
-        self._target = aiohttp.ClientRequest(
-            "POST", url, loop=asyncio.get_running_loop(), proxy=URL(proxy) if proxy else None
-        )
+        self._target = aiohttp.ClientRequest("POST", url, loop=self._loop, proxy=URL(proxy) if proxy else None)
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
+        self._sweep_at = self._loop.time() + _SWEEP
+        self._sweeper = self._loop.call_at(self._sweep_at, self._sweep)
         self.through_proxy = proxy is not None and not secure
         """Whether requests go to a proxy in plain text: their request lines must name the whole URL."""
 
@@ -58,15 +64,29 @@ class ConnectionPool:
         """What such a proxy wants to see, once the first connection is open."""
         return self._target.headers.get("Proxy-Authorization") if self.through_proxy else None
 
-    async def take(self) -> Connection:
-        """Return a connection that is free: the one used last, or a new one."""
-        stale = asyncio.get_running_loop().time() - _KEEP_ALIVE
+    def time(self) -> float:
+        """The clock by which exchanges are due, in seconds."""
+        return self._loop.time()
+
+    def take(self) -> Connection | None:
+        """Return a connection that is free, the one used last; None where there is none: then `connect`."""
+        stale = self._loop.time() - _KEEP_ALIVE
         while self._idle:
             connection = self._idle.pop()
             if connection.reusable and connection.idle_since > stale:
                 return connection
             self._drop(connection)
-        return await self._connect()
+        return None
+
+    async def connect(self) -> Connection:
+        """Return a new connection."""
+        try:
+            opened = await self._connector.connect(self._target, [], self._timeout)
+        except TimeoutError:
+            raise aiohttp.ConnectionTimeoutError from None
+        connection = Connection(opened, self._max_body)
+        self._open.add(connection)
+        return connection
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next request, or close it where it can carry none."""
@@ -77,20 +97,20 @@ class ConnectionPool:
 
     async def close(self) -> None:
         """Close all connections."""
+        self._sweeper.cancel()
         for connection in self._open:
             connection.close()
         self._open.clear()
         self._idle.clear()
         await self._connector.close()
 
-    async def _connect(self) -> Connection:
-        try:
-            opened = await self._connector.connect(self._target, [], self._timeout)
-        except TimeoutError:
-            raise aiohttp.ConnectionTimeoutError from None
-        connection = Connection(opened, self._max_body)
-        self._open.add(connection)
-        return connection
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        if now < self._sweep_at + _LATE:
+            for connection in list(self._open):
+                connection.expire(now)
+        self._sweep_at = now + _SWEEP
+        self._sweeper = self._loop.call_at(self._sweep_at, self._sweep)
 
     def _drop(self, connection: Connection) -> None:
         connection.close()

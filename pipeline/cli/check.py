@@ -38,7 +38,7 @@ def check(config: Path, id_field: str | None, as_json: bool, **values: Json) -> 
 
     if config.suffix not in {".yaml", ".yml"}:
         return _report(run_loop(check_input(str(config), id_field)), as_json, _BAD_INPUT)
-    loaded = load_config(config, overrides(values))
+    loaded = load_config(config, overrides(values), looks_back=True)
     code = _BAD_OUTPUT if places_of(loaded).output.exists() else _BAD_INPUT
     return _report(run_loop(check_run(loaded)), as_json, code)
 

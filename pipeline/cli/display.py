@@ -38,6 +38,8 @@ class Shown:
     style: Literal["text", "json"] = "text"
     streams: bool = False
     """The results go to stdout."""
+    stamped: bool = False
+    """Whether every line begins with the time."""
 
     @property
     def least(self) -> Level:

@@ -32,6 +32,8 @@ class Flag(NamedTuple):
 FLAGS = (
     Flag(("-i", "--input"), "input.path", "JSONL, plain or .gz or .zst; - is stdin.", metavar="FILE"),
     Flag(("-o", "--output"), "output.path", "- is stdout; then name a place for --state.", metavar="FILE"),
+    Flag(("--since-last",), "input.since_last", "Of several files, those that no complete run has taken.", bool),
+    Flag(("--date",), "now", "What {date} and {now:…} in paths stand for, such as 2026-11-25.", metavar="DAY"),
     Flag(("--limit",), "limit", "Only the first N lines of the input.", int, "N"),
     Flag(("--rpm",), "limits.rpm", "Requests a minute.", int, "N"),
     Flag(("--tpm",), "limits.tpm", "Tokens a minute.", int, "N"),
@@ -64,6 +66,16 @@ def config_and_flags(function: _Function) -> _Function:
     return click.argument("config", type=click.Path(path_type=Path))(function)
 
 
+def config_and_places(function: _Function) -> _Function:
+    """Give a command that only looks at an output its CONFIG and what says where the output lies, for `overrides`."""
+    assign = click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any config key.")
+    function = assign(function)
+    for flag in reversed(FLAGS):
+        if flag.key in ("output.path", "state"):
+            function = _option(flag._replace(names=flag.names[-1:]))(function)
+    return click.argument("config", type=click.Path(path_type=Path))(function)
+
+
 def _option(flag: Flag) -> Callable[[_Function], _Function]:
     if flag.type is bool:
         return click.option(*flag.names, flag.parameter, is_flag=True, flag_value=True, default=None, help=flag.help)
@@ -74,9 +86,9 @@ def overrides(values: Mapping[str, Json]) -> dict[str, Json]:
     """Return the config keys that the flags set.
 
     Args:
-        values: What click hands to a command with `config_and_flags`.
+        values: What click hands to a command with `config_and_flags` or `config_and_places`.
     """
-    given = {flag.key: values[flag.parameter] for flag in FLAGS if values[flag.parameter] is not None}
+    given = {flag.key: values[flag.parameter] for flag in FLAGS if values.get(flag.parameter) is not None}
     return dict(_assignment(text) for text in values["assignments"]) | given
 
 

@@ -32,6 +32,8 @@ def prepare() -> None:
     # A request makes hundreds of objects, nearly all freed by their reference counts: to look through the program for
     # the others every few requests would cost more CPU than sending them.
     gc.set_threshold(100_000, 50, 100)
+    # Looking for plugins of pydantic reads the metadata of every package that is installed.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     install_hooks()
 
 

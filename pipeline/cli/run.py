@@ -57,8 +57,8 @@ def run(config: Path, yes: bool, dry_run: bool, **values: Json) -> int:
     given = overrides(values)
     loaded = load_config(config, _verbose(values) | given)
     if dry_run:
-        return show_plan(loaded, as_json=values["as_json"])
-    return execute(Execution(loaded, _shown(values, loaded), _commands(config, given), earlier, ask=not yes))
+        return show_plan(loaded, as_json=values["as_json"], fresh=earlier.fresh, period=values["stats"])
+    return execute(Execution(loaded, _shown(values, loaded), _commands(config, given, loaded), earlier, ask=not yes))
 
 
 @click.command()
@@ -72,8 +72,8 @@ def retry(config: Path, codes: Sequence[str], **values: Json) -> int:
     """
     given = overrides(values)
     wanted = [_code(text) for text in codes]
-    loaded = load_config(config, _verbose(values) | given)
-    return execute(Execution(loaded, _shown(values, loaded), _commands(config, given), Earlier(retry=wanted)))
+    loaded = load_config(config, _verbose(values) | given, looks_back=True)
+    return execute(Execution(loaded, _shown(values, loaded), _commands(config, given, loaded), Earlier(retry=wanted)))
 
 
 def _code(text: str) -> str:
@@ -83,8 +83,10 @@ def _code(text: str) -> str:
     return code
 
 
-def _commands(config: Path, given: dict[str, Json]) -> dict[str, str]:
-    return {name: again(name, config, given) for name in ("run", "retry")}
+def _commands(config: Path, given: dict[str, Json], loaded: Loaded) -> dict[str, str]:
+    """What to type to go on, on another day too."""
+    dated = given if loaded.moment is None else {**given, "now": loaded.moment}
+    return {name: again(name, config, dated) for name in ("run", "retry")}
 
 
 def _verbose(values: dict[str, Json]) -> dict[str, Json]:
@@ -101,4 +103,5 @@ def _shown(values: dict[str, Json], loaded: Loaded) -> Shown:
         period=values["stats"],
         style="json" if loaded.config.log.format == "json" else "text",
         streams=loaded.config.output.path == "-",
+        stamped=loaded.config.log.format == "text",
     )

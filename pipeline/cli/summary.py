@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.observers.log import printable
-from pipeline.observers.progress import duration, money, rate, short
+from pipeline.observers.outcome import cost, headline, nothing_to_do
+from pipeline.observers.progress import duration, rate, short
 from pipeline.types import Json
 
 _REFUSED = (2, 5, 75)
@@ -17,12 +17,6 @@ _SHOWN_CODES = 4
 def was_refused(summary: Json) -> bool:
     """Whether nothing was sent, so that the message says it all."""
     return summary["exit_code"] in _REFUSED
-
-
-def nothing_to_do(summary: Json) -> bool:
-    """Whether everything had been done before."""
-    records, sent = summary["this_run"]["records"], summary["this_run"]["requests"]["sent"]
-    return summary["state"] == "complete" and not (sent or records["ok"] or records["failed"])
 
 
 def summary_block(summary: Json, commands: Mapping[str, str]) -> str:
@@ -47,7 +41,7 @@ def _rows(summary: Json, commands: Mapping[str, str]) -> list[tuple[str, str]]:
         ("records", _records(summary)),
         ("requests", _requests(summary["requests"])),
         ("tokens", _tokens(summary["tokens"])),
-        ("cost", _cost(summary)),
+        ("cost", cost(summary)),
         ("time", _time(summary["this_run"])),
         ("pace", _pace(summary)),
     ]
@@ -55,25 +49,12 @@ def _rows(summary: Json, commands: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(name, text) for name, text in ([] if nothing_to_do(summary) else spent) + left if text]
 
 
-def headline(summary: Json) -> str:
-    """Return what happened, in one sentence."""
-    state, records = summary["state"], summary["records"]
-    total = "" if records["total"] is None else f" of {records['total']:,}"
-    if state == "complete":
-        how = "already complete" if nothing_to_do(summary) else "finished" if records["failed"] else "complete"
-        failed = f", {records['failed']:,} failed" if records["failed"] else ""
-        return f"{how}: {records['ok']:,}{total} records have a result{failed}"
-    if state == "running":
-        return f"running: {records['ok'] + records['failed']:,}{total} records settled"
-    return f"{state}: {printable(summary['message'] or 'nobody knows why')}"
-
-
 def next_command(summary: Json, commands: Mapping[str, str]) -> str:
     """Return what to type next; empty where nothing is left to do."""
     if summary["state"] == "running":
         return ""
     if summary["state"] != "complete":
-        return commands["run"] + ("   (with a larger --budget or --deadline)" if summary["exit_code"] == 4 else "")
+        return commands["run"] + ("   (with a larger budget or deadline)" if summary["exit_code"] == 4 else "")
     return commands["retry"] if summary["records"]["failed"] else ""
 
 
@@ -102,19 +83,6 @@ def _tokens(tokens: Json) -> str:
     return f"{short(tokens['input'])} in{cached}{output}"
 
 
-def _cost(summary: Json) -> str:
-    sums = summary["money"]
-    if sums["price_source"] is None and not sums["spent_nusd"] and summary["requests"]["ok"]:
-        return "unknown: no price is known for this model"
-    cap = "" if sums["cap_nusd"] is None else f" of a budget of {money(sums['cap_nusd'])}"
-    parts = [f"{money(sums['spent_nusd'])}{cap}"]
-    if sums["retried_nusd"]:
-        parts.append(f"{money(sums['retried_nusd'])} of it on retries")
-    if sums["unknown_nusd"]:
-        parts.append(f"at most {money(sums['unknown_nusd'])} more for lost answers")
-    return ", ".join(parts)
-
-
 def _time(here: Json) -> str:
     settled, seconds = here["records"]["ok"] + here["records"]["failed"], here["seconds"]
     return duration(seconds) + (f", {rate(settled / seconds)}" if settled and seconds else "")
@@ -130,7 +98,7 @@ def _pace(summary: Json) -> str:
 def _output(summary: Json) -> str:
     output: str = summary["output"]
     if summary["state"] == "complete":
-        return output
+        return output if summary["records"]["total"] is not None else ""
     return f"{output}.partial so far" if Path(f"{output}.partial").exists() else ""
 
 

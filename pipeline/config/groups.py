@@ -10,9 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     PlainSerializer,
@@ -24,14 +22,16 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.config.group import FieldName, Group, Seconds
+from pipeline.config.notify import Heartbeat, Notify
+from pipeline.config.paths import Filling, filled, moment_of
 from pipeline.config.problems import UNION_TAGS
-from pipeline.config.quantities import FailureLimit, dollars, failure_limit, nano_usd, seconds
+from pipeline.config.quantities import FailureLimit, dollars, failure_limit, nano_usd
 from pipeline.config.template import check_template
 from pipeline.types import Json
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _JOB = re.compile(r"[A-Za-z_]\w*|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
-_DURATION_SCHEMA = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}
 _USD_SCHEMA = {"type": "number", "exclusiveMinimum": 0}
 _FAILURES_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
 
@@ -49,53 +49,49 @@ def _job(value: str) -> str:
 
 
 def _path(value: str, info: ValidationInfo) -> str:
-    """A path with `{here}` and a leading `~/` filled in; both are plain text in the context."""
+    """A path with what is in braces, and a leading `~/`, filled in."""
     if not value or "\0" in value:
         raise ValueError("must be the name of a file, or - for a standard stream")
     try:
         os.fsencode(value)
     except UnicodeEncodeError:
         raise ValueError("holds a character that this locale cannot write: run with LC_ALL=C.UTF-8") from None
-    context: Mapping[str, str] = info.context or {}
-    home = context.get("home")
-    if home and value.startswith("~/"):
-        value = f"{home}{value[1:]}"
-    return value.replace("{here}", context["here"]) if "here" in context else value
+    filling: Filling | None = info.context
+    return filled(value, filling) if filling is not None else value
+
+
+def _moment(value: str) -> str:
+    moment_of(value)
+    return value
 
 
 Name = Annotated[str, AfterValidator(_name)]
 JobName = Annotated[str, AfterValidator(_job)]
 PathText = Annotated[str, AfterValidator(_path)]
+Moment = Annotated[str, AfterValidator(_moment)]
 TemplateText = Annotated[str, AfterValidator(check_template)]
-FieldName = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
-Seconds = Annotated[float, BeforeValidator(seconds), WithJsonSchema(_DURATION_SCHEMA)]
 Usd = Annotated[Decimal, BeforeValidator(dollars), WithJsonSchema(_USD_SCHEMA)]
 Failures = Annotated[
     FailureLimit, PlainValidator(failure_limit), PlainSerializer(str), WithJsonSchema(_FAILURES_SCHEMA)
 ]
 
 
-class Group(BaseModel):
-    """A mapping of the file. Nothing is converted silently, and a key that it does not have is an error."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        hide_input_in_errors=True,
-        protected_namespaces=(),
-    )
-
-
 class Input(Group):
     """What is read."""
 
     path: PathText
-    """A .jsonl file, also .gz or .zst; - is stdin."""
+    """A .jsonl file, also .gz or .zst; - is stdin. With * or ? it is all files of such names, read as one input."""
     id: FieldName | None = None
     """The field that names a record; otherwise a Batch line's own custom_id, else the number of its line."""
+    missing: Literal["error", "ok"] = "error"
+    """What it means that there is no such file (yet): exit code 2, or that there is nothing to do."""
+    growing: bool = False
+    """Somebody may be writing: a last line that is not whole yet is left to the next run."""
+    since_last: bool = False
+    """Of several files, take what no complete run has taken; the output must have a name of its own in each run."""
+    taken: PathText | None = None
+    """The folder that remembers what has been taken. Default: NAME.taken beside the outputs."""
 
 
 class Output(Group):
@@ -165,14 +161,16 @@ class Retry(Group):
 
 
 class Budget(Group):
-    """What may be spent on this output, over all its runs, in US dollars."""
+    """What may be spent, in US dollars: on this output, over all its runs, unless a key says otherwise."""
 
     hard_usd: Usd | None = None
     """The run stops before it could spend more."""
     soft_usd: Usd | None = None
     """The run says so when it has spent this much."""
+    monthly_usd: Usd | None = None
+    """The most that all jobs which share the usage log may spend in a calendar month (UTC); this run keeps to it."""
     confirm_above: Usd | None = None
-    """A run that is estimated to cost more asks first, unless --yes is given."""
+    """A run of which what is left may cost more asks first, or is refused where nobody can be asked, without --yes."""
 
     @model_validator(mode="after")
     def _soft_is_no_higher_than_hard(self) -> Budget:
@@ -189,6 +187,11 @@ class Budget(Group):
     def soft_nusd(self) -> int | None:
         """`soft_usd` in nano-USD."""
         return None if self.soft_usd is None else nano_usd(self.soft_usd)
+
+    @property
+    def monthly_nusd(self) -> int | None:
+        """`monthly_usd` in nano-USD."""
+        return None if self.monthly_usd is None else nano_usd(self.monthly_usd)
 
     @property
     def confirm_above_nusd(self) -> int | None:
@@ -315,6 +318,8 @@ class Files(Group):
     output: Output
     state: PathText | None = None
     """Where progress is kept, if not beside the output."""
+    now: Moment | None = None
+    """The moment that {date}, {yesterday} and {now:%Y-%m} in paths stand for. Default: when the run began."""
 
 
 class Named(Group):
@@ -330,5 +335,12 @@ class Named(Group):
     """Words of your own that the run's summary repeats."""
 
 
-class Config(Watched, Stops, Pace, Templates, Asked, Files, Named):
+class Told(Group):
+    """Who is told how the run goes."""
+
+    notify: Notify = Notify()
+    heartbeat: Heartbeat = Heartbeat()
+
+
+class Config(Told, Watched, Stops, Pace, Templates, Asked, Files, Named):
     """One run, with the keys of its file. A part of the program takes the group that it needs."""

@@ -29,8 +29,21 @@ def variable_of(reference: str) -> str | None:
     return match and match[1]
 
 
-def read_secret(reference: str, environ: Mapping[str, str]) -> str:
+def is_reference(value: str) -> bool:
+    """Whether a value names a secret, rather than being what it says."""
+    return value.startswith(("env:", "file:"))
+
+
+def read_secret(
+    reference: str, environ: Mapping[str, str], what: str = "API key", allowed: re.Pattern[str] = _VISIBLE
+) -> str:
     """Return the secret that `reference` names, without white space around it.
+
+    Args:
+        reference: `env:NAME` or `file:PATH`.
+        environ: For the former.
+        what: What the secret is, for messages.
+        allowed: What matches all of it.
 
     Raises:
         UsageError: It is no reference, or the variable is unset or empty, or the file is missing, is readable by
@@ -41,11 +54,13 @@ def read_secret(reference: str, environ: Mapping[str, str]) -> str:
     except ValueError as error:
         raise UsageError(f"api_key: {error}", code="invalid_key") from None
     place = f"the environment variable {name}" if name else reference.removeprefix("file:")
-    secret = _read_variable(name, environ) if name else _read_file(Path(place))
+    if name and name not in environ:
+        raise UsageError(f"{place} is not set: it must hold the {what}", code="missing_key")
+    secret = environ[name].strip() if name else _read_file(Path(place))
     if not secret:
-        raise UsageError(f"{place} is empty: it must hold the API key", code="missing_key")
-    if not _VISIBLE.fullmatch(secret):
-        raise UsageError(f"{place} holds characters that no API key has", code="invalid_key")
+        raise UsageError(f"{place} is empty: it must hold the {what}", code="missing_key")
+    if not allowed.fullmatch(secret):
+        raise UsageError(f"{place} holds characters that no {what} has", code="invalid_key")
     return secret
 
 
@@ -61,22 +76,15 @@ def require_private(path: Path, descriptor: int | None = None) -> None:
         raise UsageError(f"{path} holds a key, and others may read it: chmod 600 {path}", code="exposed_key")
 
 
-def _read_variable(name: str, environ: Mapping[str, str]) -> str:
-    if name not in environ:
-        raise UsageError(f"the environment variable {name} is not set: it must hold the API key", code="missing_key")
-    return environ[name].strip()
-
-
 def _read_file(path: Path) -> str:
+    """The text of a private file; characters that are not UTF-8 are replaced by one that no secret has."""
     try:
         # O_NONBLOCK: a FIFO must not keep the program waiting before it is refused.
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123 - a descriptor
             require_private(path, file.fileno())
-            return file.read(_MOST_BYTES).decode().strip()
+            return file.read(_MOST_BYTES).decode(errors="replace").strip()
     except OSError as error:
         raise _unreadable(path, error) from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} holds characters that no API key has", code="invalid_key") from None
 
 
 def _unreadable(path: Path, error: OSError) -> UsageError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -11,10 +12,12 @@ from pydantic import BaseModel
 from pipeline.config.document import NotYamlError, parse_value, read_document
 from pipeline.config.endpoints import Chosen, EndpointConfig, choose
 from pipeline.config.fields import takes_text
+from pipeline.config.files import file_faults, moving, with_taken
 from pipeline.config.forbidden import forbidden_params
 from pipeline.config.groups import Config, Limits
 from pipeline.config.keys import require_private, variable_of
 from pipeline.config.origin import COMMAND_LINE, Loc, Origin, Problem, dotted, refusal
+from pipeline.config.paths import Filling, moment_of
 from pipeline.config.settings import Settings, check
 from pipeline.config.variables import misspelt, read_dotenv, settings_in
 from pipeline.types import Json
@@ -34,11 +37,22 @@ class Loaded:
     """By dotted key; those of the endpoint begin with `endpoint.`."""
     environ: Mapping[str, str] = field(repr=False)
     """The process's variables, and behind them those of the `.env`: what references are read from."""
+    moment: str | None = None
+    """What {date} and its like in the paths stand for, as `now` takes it; None where no path has any."""
 
     @property
     def folder(self) -> Path:
         """The config's own folder: `{here}`."""
         return self.path.parent
+
+    @property
+    def secret_variables(self) -> frozenset[str]:
+        """The variables that secrets are read from."""
+        webhook, email = self.config.notify.webhook, self.config.notify.email
+        named = (
+            self.endpoint.api_key, webhook.url, webhook.secret, email.user, email.password, self.config.heartbeat.url,
+        )  # fmt: skip
+        return frozenset(filter(None, (variable_of(value) for value in named if value is not None)))
 
 
 def load(path: Path, overrides: Mapping[str, Json], environ: Mapping[str, str]) -> Loaded:
@@ -58,16 +72,21 @@ def load(path: Path, overrides: Mapping[str, Json], environ: Mapping[str, str]) 
     problems = list(_apply(settings, overrides, environ, dotenv, dotenv_path))
     settings.drop_nulls()
     settings.data.setdefault("name", path.stem)
-    config, faults = check(settings.data, Config, _context(path, environ))
+    filling = Filling(str(path.parent), environ.get("HOME", ""), _moment(settings.data.get("now")))
+    config, faults = check(settings.data, Config, filling)
     faults += forbidden_params(settings.data.get("params"))
+    faults += file_faults(config, settings.data) if config is not None else ()
     problems += [settings.problem(loc, text) for loc, text in faults]
     if config is None or problems:
         raise refusal(problems)
     merged = {**environ, **{name: value for name, value in dotenv.items() if not environ.get(name)}}
     chosen = choose(config.endpoint, settings.origin(("endpoint",)), path.parent, config.model, merged)
-    _require_private_key(chosen.endpoint, environ, dotenv, dotenv_path)
-    config = _with_limits(config, settings, chosen)
-    return Loaded(path, config, chosen.endpoint, _origins(config, settings, chosen), merged)
+    config = with_taken(_with_limits(config, settings, chosen), settings.data, filling)
+    moment = filling.moment.replace(tzinfo=None).isoformat(timespec="seconds") if moving(settings.data) else None
+    loaded = Loaded(path, config, chosen.endpoint, _origins(config, settings, chosen), merged, moment)
+    if any(name in dotenv and not environ.get(name) for name in loaded.secret_variables):
+        require_private(dotenv_path)  # a `.env` that supplies a secret is a key file
+    return loaded
 
 
 def _apply(
@@ -102,17 +121,12 @@ def _value(loc: Loc, value: Json) -> Json:
     return parsed
 
 
-def _context(path: Path, environ: Mapping[str, str]) -> Mapping[str, str]:
-    return {"here": str(path.parent), "home": environ.get("HOME", "")}
-
-
-def _require_private_key(
-    endpoint: EndpointConfig, environ: Mapping[str, str], dotenv: Mapping[str, str], path: Path
-) -> None:
-    """A `.env` that supplies the key is a key file."""
-    name = variable_of(endpoint.api_key) if endpoint.api_key else None
-    if name is not None and name in dotenv and not environ.get(name):
-        require_private(path)
+def _moment(now: Json) -> datetime:
+    """The moment that `now` names, else the present one; what cannot be read is found when all is checked."""
+    try:
+        return moment_of(now)
+    except (TypeError, ValueError):
+        return datetime.now(UTC).astimezone()
 
 
 def _with_limits(config: Config, settings: Settings, chosen: Chosen) -> Config:

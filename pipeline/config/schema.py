@@ -6,7 +6,7 @@ import ast
 import inspect
 from collections.abc import Mapping
 
-from pipeline.config import groups
+from pipeline.config import groups, notify
 from pipeline.types import Json
 
 
@@ -16,7 +16,7 @@ def schema() -> dict[str, Json]:
     texts = _texts()
     _describe(groups.Config, found, texts)
     for name, definition in found["$defs"].items():
-        _describe(vars(groups).get(name, object), definition, texts)
+        _describe((vars(groups) | vars(notify)).get(name, object), definition, texts)
     return found
 
 
@@ -29,7 +29,8 @@ def _describe(model: type, definition: Json, texts: Mapping[str, Mapping[str, st
 
 def _texts() -> dict[str, dict[str, str]]:
     """Return class → key → the string below the field. pydantic can read them too, but does it on every start."""
-    classes = [node for node in ast.parse(inspect.getsource(groups)).body if isinstance(node, ast.ClassDef)]
+    nodes = [node for module in (groups, notify) for node in ast.parse(inspect.getsource(module)).body]
+    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
     return {node.name: dict(filter(None, map(_documented, node.body, node.body[1:]))) for node in classes}
 
 

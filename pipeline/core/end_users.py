@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 
-from pipeline.errors import Rejected
 from pipeline.job import Job
-from pipeline.types import Item, Json, Record
+from pipeline.types import Item, Json
 
 _NEW, _OLD = "safety_identifier", "user"
 _KNOW_NEW = frozenset({"/chat/completions", "/responses"})
@@ -42,9 +41,7 @@ class HidesEndUsers:
         self._secret = secret
         self.path = job.path
         self.max_items = job.max_items
-
-    def render(self, record: Record) -> Item:
-        return self._job.render(record)
+        self.render, self.split, self.fields = job.render, job.split, job.fields
 
     def body(self, items: Sequence[Item]) -> Mapping[str, Json]:
         body = self._job.body(items)
@@ -55,9 +52,3 @@ class HidesEndUsers:
         if user_id is None:
             return rest
         return {**rest, _NEW if self.path in _KNOW_NEW else _OLD: hidden(user_id, self._secret())}
-
-    def split(self, items: Sequence[Item], body: Json) -> Sequence[Mapping[str, Json] | Rejected]:
-        return self._job.split(items, body)
-
-    def fields(self, answer: Mapping[str, Json]) -> Mapping[str, Json]:
-        return self._job.fields(answer)

@@ -6,6 +6,8 @@ import math
 
 SPAN = 20.0
 """Seconds over which the past is forgotten (time constant of the decay)."""
+GRAIN = 0.02
+"""Seconds that count as one moment: forgetting anew with every request would make a rate no truer than to 0.1 %."""
 
 
 class Meter:
@@ -18,13 +20,15 @@ class Meter:
         self._total = 0.0
 
     def add(self, amount: float, now: float) -> None:
-        self._total = self._total * math.exp((self._at - now) / SPAN) + amount
-        self._at = now
+        if now >= self._at + GRAIN:
+            self._total *= math.exp((self._at - now) / SPAN)
+            self._at = now
+        self._total += amount
 
     def per_minute(self, now: float) -> float:
         """Return the rate of the last seconds, as an amount a minute; what came before the start is left out."""
         seen = SPAN * -math.expm1((self._began - max(now, self._began + 1)) / SPAN)
-        return self._total * math.exp((self._at - now) / SPAN) * 60 / seen
+        return self._total * math.exp(min(0.0, self._at - now) / SPAN) * 60 / seen
 
 
 class Stopwatch:

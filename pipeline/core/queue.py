@@ -44,7 +44,10 @@ class Queue(Generic[W]):
         self._lines: dict[Lane, deque[W]] = {}
 
     def join(self, waiter: W) -> None:
-        self._lines.setdefault(waiter.lane, deque()).append(waiter)
+        line = self._lines.get(waiter.lane)
+        if line is None:
+            line = self._lines[waiter.lane] = deque()
+        line.append(waiter)
 
     def waits_for(self, lane: Lane) -> bool:
         """Whether anybody waits for `lane`."""

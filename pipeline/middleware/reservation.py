@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from math import ceil
 from typing import Protocol
 
@@ -26,17 +25,17 @@ class Intents(Protocol):
     async def reserve(self, lines: tuple[int, ...], amount: int, model: str) -> str:
         """Make the intent durable; raises BudgetReached where `amount` nano-USD do not fit."""
 
-    def release(self, attempt: str, *, day: str, billed: bool, ambiguous: bool) -> None:
+    def release(self, attempt: str, *, billed: bool, ambiguous: bool) -> None:
         """Record that the attempt brought no answer."""
 
 
 class Prices(Protocol):
-    """What a request costs, in nano-USD."""
+    """What a request costs, in nano-USD. Times are seconds since the epoch."""
 
-    def bound(self, request: Request, at: datetime) -> int:
+    def bound(self, request: Request, at: float) -> int:
         """The most that `request` can cost when sent at `at`."""
 
-    def cost(self, request: Request, response: Response, at: datetime) -> int:
+    def cost(self, request: Request, response: Response, at: float) -> int:
         """What `response` cost."""
 
 
@@ -76,34 +75,28 @@ class Reservation:
     async def send(self, request: Request) -> Response:
         if self._intents.ambiguous and not self._allow_rebill:
             self._refuse_third(request)
-        at = datetime.fromtimestamp(self._clock.now(), UTC)
+        at = self._clock.now()
         lines = tuple([item.record.line for item in request.items])
-        request = self._tightened(request, at)
         bound = self._prices.bound(request, at)
+        if self._shrink is not None and self._scarce is not None and self._scarce(bound):
+            # What a usage that is not believed costs is bounded with it.
+            request = request._replace(input_bound=self._shrink(request))
+            bound = self._prices.bound(request, at)
         attempt = await self._intents.reserve(lines, ceil(bound * self._raised), request.model)
         try:
-            response = await self._inner.send(request._replace(attempt=attempt))
+            response = await self._inner.send(request.named(attempt))
             cost = self._prices.cost(request, response, at)
             if cost > bound > 0:
                 # More than should be possible (hidden reasoning, a dearer model): what follows sets as much aside.
                 self._raised = min(_MOST_RAISED, max(self._raised, cost / bound))
-            return response._replace(attempt=attempt, cost_nusd=cost)
+            return response.priced(attempt, cost)
         except PipelineError as error:
             ambiguous = error.billed and isinstance(error, Retryable) and not isinstance(error, Malformed)
-            self._release(attempt, at, billed=error.billed, ambiguous=ambiguous)
+            self._intents.release(attempt, billed=error.billed, ambiguous=ambiguous)
             raise
         except Exception:  # a bug: it may have been billed, and others may be waiting for the money set aside
-            self._release(attempt, at, billed=True, ambiguous=False)
+            self._intents.release(attempt, billed=True, ambiguous=False)
             raise
-
-    def _tightened(self, request: Request, at: datetime) -> Request:
-        """Bound the input exactly where money is short. What a usage that is not believed costs is bounded with it."""
-        if self._shrink is None or self._scarce is None or not self._scarce(self._prices.bound(request, at)):
-            return request
-        return request._replace(input_bound=self._shrink(request))
-
-    def _release(self, attempt: str, at: datetime, *, billed: bool, ambiguous: bool) -> None:
-        self._intents.release(attempt, day=at.date().isoformat(), billed=billed, ambiguous=ambiguous)
 
     def _refuse_third(self, request: Request) -> None:
         """Refuse records whose outcome stayed unknown too often; of several, each is then looked at alone."""

@@ -74,9 +74,9 @@ class ThrottleStatistics:
 class _Waiter(Waiter):
     __slots__ = ("granted",)
 
-    def __init__(self, lane: Lane, tokens: int, asked: float) -> None:
+    def __init__(self, lane: Lane, tokens: int, asked: float, granted: asyncio.Future[Charge]) -> None:
         super().__init__(lane, tokens, asked)
-        self.granted: asyncio.Future[Charge] = asyncio.get_running_loop().create_future()
+        self.granted = granted
 
 
 class Throttle:
@@ -199,7 +199,7 @@ class Throttle:
         return charge
 
     async def _wait(self, lane: Lane, tokens: int, asked: float) -> Charge:
-        waiter = _Waiter(lane, tokens, asked)
+        waiter = _Waiter(lane, tokens, asked, asyncio.get_running_loop().create_future())
         changed = not self._queue.waits_for(lane)
         self._queue.join(waiter)
         self._waiting += 1
@@ -228,26 +228,26 @@ class Throttle:
 
     def _dispatch(self) -> None:
         """Grant all that may go now."""
+        now = self._clock.monotonic()
         if self._throttler is None:
-            while (waiter := self._next()) is not None:
-                self._grant(waiter)
-        elif self._feeder is None and self._next() is not None:
+            while (waiter := self._next(now)) is not None:
+                self._grant(waiter, now)
+        elif self._feeder is None and self._next(now) is not None:
             self._feeder = asyncio.get_running_loop().create_task(self._feed(self._throttler))
 
     async def _feed(self, throttler: Throttler) -> None:
         """Grant one by one at the pace of `throttler`, which polls: this is the only task that ever waits for it."""
         try:
-            while self._next() is not None:
-                self._blocked.note("per_second", self._clock.monotonic())
+            while self._next(now := self._clock.monotonic()) is not None:
+                self._blocked.note("per_second", now)
                 await throttler.acquire()  # type: ignore[no-untyped-call]
-                if (waiter := self._next()) is not None:
-                    self._grant(waiter)
+                if (waiter := self._next(now := self._clock.monotonic())) is not None:
+                    self._grant(waiter, now)
         finally:
             self._feeder = None
 
-    def _next(self) -> _Waiter | None:
+    def _next(self, now: float) -> _Waiter | None:
         """Return the waiter that may go now; where there is none, see to it that the next is looked at in time."""
-        now = self._clock.monotonic()
         if self._in_flight >= self._slots:
             self._blocked.note("concurrency" if self._waiting else None, now)
             return None
@@ -257,10 +257,10 @@ class Throttle:
             self._set_timer(wait, now)
         return ready
 
-    def _grant(self, waiter: _Waiter) -> None:
+    def _grant(self, waiter: _Waiter, now: float) -> None:
         lane, granted = waiter.lane, waiter.granted
         fits = lane.fits(waiter.tokens)
-        charge = lane.claim(waiter.tokens, self._clock.monotonic()) if fits and not granted.cancelled() else None
+        charge = lane.claim(waiter.tokens, now) if fits and not granted.cancelled() else None
         if fits and charge is None and not granted.cancelled():
             return
         self._queue.leave(waiter)

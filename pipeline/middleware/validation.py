@@ -19,6 +19,8 @@ _REMARKS = {
     "invalid": "the server reports a usage that makes no sense: the upper bound is recorded as its cost",
     "partial": "the server reports the usage of a part of a request only: the upper bound is recorded as its cost",
     "above_bound": "the server reports more tokens than were sent or allowed: recorded as reported",
+    "not_text": "the server reports tokens of audio or images: only text has a known price, so they are recorded at "
+    "that, which may be less than they cost",
 }
 
 _REQUEST_ID = "x-request-id"
@@ -42,6 +44,7 @@ class Validation:
         self._observers = observers
         self._redact = redact
         self._remarked: set[str] = set()
+        self._last_model: tuple[Json, str] = (None, "")
 
     async def send(self, request: Request) -> Response:
         response = await self._inner.send(request)
@@ -65,15 +68,23 @@ class Validation:
         if len(answers) == 1 and not usage.estimated and isinstance(answers[0], dict):
             answers = ({**answers[0], "usage": body["usage"]},)
         model, tier = body.get("model"), body.get("service_tier")
-        return response._replace(
-            body=b"",
-            received=len(response.body),
-            headers=self._shown(response),
-            answers=answers,
-            usage=usage,
-            model=self._name(model) if isinstance(model, str) else request.model,
-            service_tier=self._name(tier) if isinstance(tier, str) else None,
+        return Response(
+            response.status,
+            self._shown(response),
+            b"",
+            response.limits,
+            answers,
+            usage,
+            self._model(model, request),
+            self._name(tier) if isinstance(tier, str) else None,
+            len(response.body),
         )
+
+    def _model(self, name: Json, request: Request) -> str:
+        """The model that answered. Nearly always it is that of the last answer."""
+        if name != self._last_model[0]:
+            self._last_model = name, self._name(name) if isinstance(name, str) else ""
+        return self._last_model[1] or request.model
 
     def _shown(self, response: Response) -> dict[str, str]:
         """The one header that results show."""

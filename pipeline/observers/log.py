@@ -69,6 +69,11 @@ class Log:
         self._stamped = stamped or style == "json"
         self._source = source
 
+    @property
+    def kinds(self) -> tuple[type[Event], ...]:
+        """The kinds of events that can be worth a line."""
+        return (Notice,) if self._least >= _LEVELS.index("info") else (Notice, Paused, AttemptEnded)
+
     def see(self, event: Event) -> None:
         if self._least >= _INFO and type(event) is not Notice:
             return  # by far the most events, looked at no further

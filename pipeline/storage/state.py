@@ -16,6 +16,9 @@ from pathlib import Path
 from pipeline.errors import Locked, StorageFailed, UsageError
 
 _POLL_SECONDS = 0.1
+_GLANCES = 20
+"""Tries to take a lock that nobody but processes which look at it has: each has it for microseconds."""
+_GLANCE_SECONDS = 0.005
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -80,9 +83,24 @@ class Places:
     def summary(self) -> Path:
         return self.state / "run.json"
 
+    @property
+    def history(self) -> Path:
+        return self.state / "history.json"
+
+    @property
+    def files(self) -> Path:
+        """The list of the input's files, where it is several."""
+        return self.state / "files.json"
+
+    @property
+    def old_errors(self) -> Path:
+        """Dead letters that were retried with success, one Zstandard frame for each time."""
+        return self.state / "errors-old.jsonl.zst"
+
     def is_reserved(self, name: str) -> bool:
         """Whether a file of that name in the state directory is one that a run keeps there."""
-        return name.startswith(self.ledger.name) or name in {self.lock.name, self.status.name, self.summary.name}
+        kept = (self.lock, self.status, self.summary, self.history, self.files, self.old_errors)
+        return name.startswith(self.ledger.name) or name in {path.name for path in kept}
 
     def aside(self, name: str) -> Path:
         """A path in the state directory that does not exist yet, for bytes that are kept."""
@@ -143,8 +161,12 @@ class Lock:
         """
         with storage_errors("cannot open", path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        remaining = wait
+        remaining, glances = wait, _GLANCES
         while not try_lock(descriptor):
+            if glances and is_only_looked_at(descriptor):
+                sleep(_GLANCE_SECONDS)
+                glances -= 1
+                continue
             if remaining <= 0:
                 holder = os.pread(descriptor, 200, 0).decode("ascii", "replace").strip()
                 os.close(descriptor)
@@ -168,6 +190,32 @@ def try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def is_only_looked_at(descriptor: int) -> bool:
+    """Whether an flock that could not be taken is shared by processes that see whether anybody has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return True
+
+
+def lock_holder(path: Path) -> str | None:
+    """Return who holds a lock, or None where nobody does. Tries it, shared, for no longer than the look."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(descriptor, 200, 0).decode("ascii", "replace").strip() or "a process that is just starting"
+    else:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def sync_directory(directory: Path) -> None:

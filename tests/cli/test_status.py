@@ -17,7 +17,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from pipeline.cli.status import look, snapshot_of
+from pipeline.cli.status import snapshot_of
+from pipeline.observers.look import look
 from pipeline.storage.state import Lock, Places, make_private
 from pipeline.types import Json
 from tests.cli.command import COMMAND, environment
@@ -190,11 +191,12 @@ async def test_sigusr1_while_a_run_waits_for_its_turn_does_not_end_it(bench: Ben
 
 def test_a_status_file_becomes_a_moment_of_the_run() -> None:
     records = {"total": 10, "ok": 4, "failed": 1, "remaining": 5}
-    pace = {"in_flight": 3.6, "requests_per_minute": 120.0, "tokens_per_minute": 9.0}
-    money = {"spent_nusd": 7, "unknown_nusd": 1, "reserved_nusd": 2, "cap_nusd": None}
+    now = {"fraction": 0.5, "in_flight": 4, "requests_per_minute": 120.0, "rpm": 600, "paused": "by the endpoint"}
+    money = {"spent_nusd": 7, "unknown_nusd": 1, "reserved_nusd": 2, "cap_nusd": None, "projected_nusd": 14}
     here = {"records": {"ok": 2, "failed": 1}, "seconds": 12.5}
     summary = {"state": "running", "records": records, "requests": {"throttled": 1}, "money": money, "this_run": here}
-    seen = snapshot_of({**summary, "pace": pace})
+    seen = snapshot_of({**summary, "now": {**now, "tokens_per_minute": 9.0, "tpm": None}})
 
     assert (seen.total, seen.ok, seen.failed, seen.in_flight, seen.elapsed) == (10, 4, 1, 4, 12.5)
-    assert snapshot_of({**summary, "pace": None}).requests_per_minute == 0.0
+    assert (seen.fraction, seen.requests_per_minute, seen.rpm_limit, seen.paused) == (0.5, 120, 600, "by the endpoint")
+    assert (seen.spent_nusd, seen.projected_nusd) == (7, 14)

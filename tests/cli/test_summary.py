@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.summary import nothing_to_do, summary_block, summary_line, was_refused
+from pipeline.cli.summary import summary_block, summary_line, was_refused
+from pipeline.observers.outcome import nothing_to_do
 from pipeline.observers.summary import Money, Part, Records, Requests, Tokens
 from tests.cli.summaries import COMMANDS, summary
 
@@ -52,7 +53,7 @@ def test_a_run_that_was_stopped_says_why_and_what_next(tmp_path: Path) -> None:
         "  time      12s, 6.4/s",
         f"  output    {output}.partial so far",
         "  failed    out/t.jsonl.errors.jsonl (too_long: 15, timeout: 5)",
-        "  next      pipeline run c.yaml   (with a larger --budget or --deadline)",
+        "  next      pipeline run c.yaml   (with a larger budget or deadline)",
     ]
 
 

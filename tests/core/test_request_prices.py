@@ -1,5 +1,5 @@
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -8,7 +8,7 @@ from pipeline.core.request_prices import Quote, RequestPrices, quote
 from pipeline.errors import Rejected, UsageError
 from pipeline.types import Request, Response, Usage
 
-AT = datetime(2026, 11, 21, tzinfo=UTC)
+AT = datetime(2026, 11, 21, tzinfo=UTC).timestamp()
 
 
 def price(usd_per_mtok: float) -> Price:
@@ -30,7 +30,7 @@ BOOK = PriceBook(lambda model, _at: CARDS.get(model))
 def quoted(
     answered: str, answered_tier: str | None = "default", *, asked: str = "cheap", tier: Tier | None = None
 ) -> Quote:
-    return quote(BOOK, asked=asked, answered=answered, asked_tier=tier, answered_tier=answered_tier, at=AT.timestamp())
+    return quote(BOOK, asked=asked, answered=answered, asked_tier=tier, answered_tier=answered_tier, at=AT)
 
 
 def test_a_response_by_the_model_asked_for_has_its_price() -> None:
@@ -199,9 +199,9 @@ def test_without_a_budget_no_model_is_refused() -> None:
 
 
 def test_a_request_is_priced_at_the_time_it_was_sent() -> None:
-    dated = PriceBook(lambda _model, at: PriceCard({"standard": CHEAP if at < AT.timestamp() else DEAR}))
+    dated = PriceBook(lambda _model, at: PriceCard({"standard": CHEAP if at < AT else DEAR}))
     counted = RequestPrices(dated, tier=None, refuse_unknown=True, remark=print)
-    before = AT - timedelta(seconds=1)
+    before = AT - 1
 
     assert [counted.bound(request(), at) for at in (before, AT)] == [CHEAP.bound(1000, 100), DEAR.bound(1000, 100)]
     assert [counted.cost(request(), response(), at) for at in (before, AT)] == [

@@ -17,6 +17,7 @@ from pipeline.errors import NeedsPerson, PipelineError, Unreachable
 from pipeline.secret import Secret
 from pipeline.types import Request
 from tests.acceptance.command import Ended, write_endpoint
+from tests.certificates import certificate
 from tests.faults.case import Case, case
 from tests.faults.here import finish_here
 from tests.faults.injectors import skip_if
@@ -129,27 +130,6 @@ async def test_a_name_is_looked_up_once_and_again_where_that_failed(monkeypatch:
 def embed() -> Request:
     body = b'{"model":"simulator-hashing-256","input":["a"]}'
     return Request("/embeddings", body, (), "simulator-hashing-256", 1, len(body), 0)
-
-
-def certificate(folder: Path, address: str, *, expired: bool) -> tuple[Path, Path]:
-    """Make a certificate for an IP address that is its own authority, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("the openssl command is not installed")
-    cert, key, config = (folder / name for name in ("cert.pem", "key.pem", "ca.cnf"))
-    config.write_text(
-        f"[ca]\ndefault_ca=d\n[d]\ndatabase=index\nrand_serial=yes\nnew_certs_dir=.\ndefault_md=sha256\n"
-        f"policy=p\n[p]\ncommonName=supplied\n[e]\nsubjectAltName=IP:{address}\n"
-    )
-    (folder / "index").touch()
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=faults"]
-    days = ["-startdate", "20200101000000Z", "-enddate", "20200102000000Z"] if expired else ["-days", "2"]
-    signed = ["-batch", "-selfsign", "-config", str(config), "-extensions", "e", "-keyfile", str(key), "-notext"]
-    for command in (
-        ["req", "-new", *curve, "-keyout", str(key), "-out", "request.pem"],
-        ["ca", *signed, "-in", "request.pem", "-out", str(cert), *days],
-    ):
-        subprocess.run(["openssl", *command], cwd=folder, check=True, capture_output=True, timeout=30)
-    return cert, key
 
 
 @pytest.mark.row(46)

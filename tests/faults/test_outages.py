@@ -17,7 +17,6 @@ import pytest
 
 from pipeline.backends.base import Backend
 from pipeline.backends.fake import FakeBackend
-from pipeline.clock import SystemClock
 from pipeline.core.backoff import RetryBudget, RetryPolicy
 from pipeline.core.circuit import CircuitPolicy
 from pipeline.core.classify import classify
@@ -28,7 +27,7 @@ from pipeline.middleware.circuit import Circuit
 from pipeline.middleware.retry import Retry
 from pipeline.middleware.throttle import Throttle
 from pipeline.types import Request, Response, Usage
-from tests.virtual import virtual_time
+from tests.virtual import LoopClock, virtual_time
 
 OK = Response(200, {}, b"{}", usage=Usage(input=3))
 EPOCH = 1_800_000_000
@@ -80,7 +79,7 @@ class Stack:
         retry: RetryPolicy | None = None,
         circuit: CircuitPolicy | None = None,
     ) -> None:
-        clock, observers, chance = SystemClock(), Observers([]), random.Random(3).random
+        clock, observers, chance = LoopClock(), Observers([]), random.Random(3).random
         self.throttle = Throttle(endpoint, limits or Limits(64), clock, observers, jitter=chance)
         inner = Circuit(self.throttle, circuit or CircuitPolicy(proof=2.0), clock, observers)
         self.way = Retry(inner, retry or RetryPolicy(), RetryBudget(), clock, chance)

@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from pipeline.backends.fake import FakeBackend
-from pipeline.clock import SystemClock
 from pipeline.core.backoff import RetryBudget, RetryPolicy
 from pipeline.core.circuit import CircuitPolicy
 from pipeline.errors import (
@@ -26,7 +25,7 @@ from pipeline.events import Event, Paused
 from pipeline.middleware.circuit import Circuit
 from pipeline.middleware.retry import Retry
 from pipeline.types import Request, Response
-from tests.virtual import virtual_time
+from tests.virtual import LoopClock, virtual_time
 
 OK = Response(200, {}, b"{}")
 POLICY = CircuitPolicy(failures=3)
@@ -371,7 +370,7 @@ async def test_a_permit_given_to_a_waiter_that_is_cancelled_at_that_moment_is_no
 async def test_ten_minutes_of_total_failure_cost_few_requests_and_then_the_rest_goes_quickly() -> None:
     loop = asyncio.get_running_loop()
     endpoint = FakeBackend(lambda _: OK if loop.time() >= 600 else Transient("no", code="http_500", status=500))
-    clock = SystemClock()
+    clock = LoopClock()
     retry = Retry(Circuit(endpoint, CircuitPolicy(), clock), RetryPolicy(), RetryBudget(), clock, lambda: 0.5)
     work = iter(range(2_000))
 

@@ -10,12 +10,11 @@ from pipeline.errors import Ambiguous, Malformed, PipelineError, Rejected, Throt
 from pipeline.middleware.reservation import Reservation
 from pipeline.types import Item, Record, Request, Response, Usage
 
-NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
 
 
 class Released(NamedTuple):
     attempt: str
-    day: str
     billed: bool
     ambiguous: bool
 
@@ -32,17 +31,17 @@ class Intents:
         self.reserved.append((lines, amount, model))
         return f"abcdefg1-{len(self.reserved)}"
 
-    def release(self, attempt: str, *, day: str, billed: bool, ambiguous: bool) -> None:
-        self.released.append(Released(attempt, day, billed, ambiguous))
+    def release(self, attempt: str, *, billed: bool, ambiguous: bool) -> None:
+        self.released.append(Released(attempt, billed, ambiguous))
 
 
 class Prices:
     """One nano-USD an input token of the bound, seven for any response; dearer in the afternoon."""
 
-    def bound(self, request: Request, at: datetime) -> int:
+    def bound(self, request: Request, at: float) -> int:
         return request.input_bound * (1 if at == NOON else 1_000)
 
-    def cost(self, request: Request, response: Response, at: datetime) -> int:
+    def cost(self, request: Request, response: Response, at: float) -> int:
         return 7 if (at, request.model, response.model) == (NOON, "m", "answered") else 0
 
 
@@ -51,7 +50,7 @@ class Clock:
         return 0.0
 
     def now(self) -> float:
-        return NOON.timestamp()
+        return NOON
 
     async def sleep(self, seconds: float) -> None:
         raise AssertionError
@@ -91,7 +90,7 @@ async def test_what_failed_is_released_as_what_it_was(error: PipelineError, bill
     with pytest.raises(type(error)):
         await Reservation(FakeBackend([error]), intents, Prices(), Clock()).send(request(3))
 
-    assert intents.released == [Released("abcdefg1-1", "2026-11-21", billed, ambiguous)]
+    assert intents.released == [Released("abcdefg1-1", billed, ambiguous)]
 
 
 async def test_a_record_whose_outcome_stayed_unknown_twice_is_not_sent() -> None:
@@ -162,7 +161,7 @@ async def test_what_a_bug_interrupts_may_have_been_billed() -> None:
     with pytest.raises(ValueError, match="a bug"):
         await Reservation(Bug([]), intents, Prices(), Clock()).send(request(3))
 
-    assert intents.released == [Released("abcdefg1-1", "2026-11-21", billed=True, ambiguous=False)]
+    assert intents.released == [Released("abcdefg1-1", billed=True, ambiguous=False)]
 
 
 async def test_a_record_that_was_never_ambiguous_goes_beside_one_that_was_once() -> None:

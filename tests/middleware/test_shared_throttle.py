@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from pipeline.backends.base import Backend
-from pipeline.clock import SystemClock
 from pipeline.core.limits import Limits
 from pipeline.errors import Throttled
 from pipeline.events import Observers
@@ -18,7 +17,7 @@ from pipeline.middleware.throttle import Throttle
 from pipeline.storage.shared_limits import SharedLimits
 from pipeline.types import Request, Response
 from tests.middleware.test_throttle import Provider, Script, load, mixed, now, request
-from tests.virtual import run, virtual_time
+from tests.virtual import LoopClock, run, virtual_time
 
 
 class OneRun:
@@ -31,7 +30,7 @@ class OneRun:
         account = ("http://localhost/v1", key, None, None)
         self.shared = SharedLimits({"PIPELINE_STATE": str(state)}, account, self.said.append)
         observers = Observers([])
-        self.throttle = Throttle(self, limits, SystemClock(), observers, jitter=lambda: 0.0, lanes=self.shared)
+        self.throttle = Throttle(self, limits, LoopClock(), observers, jitter=lambda: 0.0, lanes=self.shared)
 
     async def send(self, request: Request) -> Response:
         response = await self._inner.send(request)

@@ -8,13 +8,12 @@ from itertools import cycle
 
 import pytest
 
-from pipeline.clock import SystemClock
 from pipeline.core.limits import Limits
 from pipeline.errors import Ambiguous, BudgetReached, PipelineError, Rejected, Throttled, Transient, Unreachable
 from pipeline.events import AttemptSent, Event, Observers, Paused
 from pipeline.middleware.throttle import Throttle
 from pipeline.types import RateLimits, Request, Response, Usage
-from tests.virtual import VirtualLoop, run, virtual_time
+from tests.virtual import LoopClock, VirtualLoop, run, virtual_time
 
 
 def request(tokens: int = 1, model: str = "m", path: str = "/embeddings") -> Request:
@@ -129,7 +128,7 @@ Inner = Provider | Script
 
 def throttle(inner: Inner, limits: Limits, seen: Seen | None = None, **models: Limits) -> Throttle:
     observers = Observers([seen] if seen else [])
-    return Throttle(inner, limits, SystemClock(), observers, models=models, jitter=lambda: 0.0)
+    return Throttle(inner, limits, LoopClock(), observers, models=models, jitter=lambda: 0.0)
 
 
 async def load(limiter: Throttle, sizes: Iterator[int], seconds: float, workers: int = 128) -> None:

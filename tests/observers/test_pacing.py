@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.clock import SystemClock
 from pipeline.core.limits import Limits
 from pipeline.errors import Throttled
 from pipeline.events import Observers
@@ -17,7 +16,7 @@ from pipeline.middleware.trace import Trace
 from pipeline.observers.pacing import Cpu, Pacing, Plan
 from pipeline.observers.tally import Tally
 from pipeline.types import Item, Record, Request, Response, Usage
-from tests.virtual import run
+from tests.virtual import LoopClock, run
 
 ITEMS = tuple(Item(Record(line, str(line), {}), "text", 3) for line in (1, 2, 3))
 
@@ -74,7 +73,7 @@ def paced(job: Job) -> dict[str, Any]:
 
 
 async def _paced(job: Job) -> dict[str, Any]:
-    clock = SystemClock()
+    clock = LoopClock()
     tally = Tally(clock.monotonic)
     observers = Observers([tally])
     durable = Intents(Trace(job.server, clock, observers), job)

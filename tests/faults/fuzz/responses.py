@@ -32,7 +32,7 @@ from tests.rig import PRICE
 REFUSALS = (301, 400, 401, 402, 403, 404, 408, 409, 413, 422, 425, 429, 500, 502, 503, 504, 524, 529, 599)
 STATUSES = (*(200,) * 2 * len(REFUSALS), 201, *REFUSALS)
 KEY = "Zq7canary.5f2e-9d4c1b8a"
-AT = datetime(2026, 11, 21, tzinfo=UTC)
+AT = datetime(2026, 11, 21, tzinfo=UTC).timestamp()
 LARGEST = 2**63
 """SQLite's integers end here."""
 _TOGETHER = 200
