@@ -10,8 +10,10 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
 
 from pipeline.assembly import Parts, assemble, places_of
 from pipeline.backends.base import Backend
@@ -27,6 +29,7 @@ from pipeline.earlier import CARRY_ON, Earlier
 from pipeline.engine import Engine, Work
 from pipeline.errors import BudgetReached, JobStopped, StateMismatch, UsageError
 from pipeline.events import AttemptEnded, Notice, Observers, RunStarted, SoftBudgetReached
+from pipeline.middleware.backpressure import Backpressure
 from pipeline.middleware.circuit import Circuit
 from pipeline.middleware.drain import Drain
 from pipeline.middleware.reservation import Reservation
@@ -45,6 +48,7 @@ from pipeline.observers.watchdog import Watchdog
 from pipeline.storage.changes import accept_changes
 from pipeline.storage.checkpoint import open_ledger, open_output
 from pipeline.storage.commit import Journal
+from pipeline.storage.entries import Entry
 from pipeline.storage.filesystem import refuse_network
 from pipeline.storage.finish import finish, set_aside, write_dead_letters
 from pipeline.storage.ledger import Ledger
@@ -71,20 +75,35 @@ class Interrupted(JobStopped):
         self.exit_code = 128 + number
 
 
+class Follower(Protocol):
+    """Follows the outcomes of a run as they become durable."""
+
+    def opened(self, output: Path, ledger: Ledger) -> None:
+        """What earlier runs left is in `output`, up to where it is committed, and in the ledger's dead letters."""
+
+    def committed(self, entries: Sequence[Entry]) -> None:
+        """As `pipeline.storage.commit.Committed`."""
+
+    async def ready(self) -> None:
+        """Return once the run may go on."""
+
+
 class Run:
     """One execution of a config. Use it once.
 
     Args:
         loaded: The config with its origins.
         earlier: How what earlier runs left is treated.
+        follower: Takes the outcomes; the run goes no faster than it does.
 
     Attributes:
         observers: See every event; add yours before `execute`.
     """
 
-    def __init__(self, loaded: Loaded, earlier: Earlier = CARRY_ON) -> None:
+    def __init__(self, loaded: Loaded, earlier: Earlier = CARRY_ON, follower: Follower | None = None) -> None:
         self._loaded = loaded
         self._earlier = earlier
+        self._follower = follower
         self._clock = SystemClock()
         self._tally = Tally(self._clock.monotonic)
         self.observers = Observers([self._tally])
@@ -92,32 +111,36 @@ class Run:
         self._notifier = Notifier(audience(loaded), self.observers, self._status.summary, self._clock.now)
         self.observers.add(self._notifier, RunStarted, SoftBudgetReached)
         self._engine: Engine | None = None
-        self._interrupted: Interrupted | None = None
+        self._interrupted: JobStopped | None = None
 
     async def execute(self) -> Summary:
         """Run to the end, or to what stops it, and say how it went. JobStopped is in the summary, not raised."""
         self._status.begin()
         try:
-            summary, stopped = await self._to_the_end()
+            summary = await self._to_the_end()
         except Exception:
             await self._notifier.broke()
             raise
-        await self._notifier.ended(summary, stopped.code if stopped is not None else None)
+        await self._notifier.ended(summary, summary.stopped.code if summary.stopped is not None else None)
         return await self._status.amend(summary)
 
-    async def _to_the_end(self) -> tuple[Summary, JobStopped | None]:
+    async def _to_the_end(self) -> Summary:
         stopped: JobStopped | None = None
         with ExitStack() as stack:
             try:
                 await self._run(stack)
             except JobStopped as error:
                 stopped = error
-            return await self._status.end(stopped), stopped
+            return await self._status.end(stopped)
 
     def interrupt(self, number: int) -> None:
-        """Stop for a signal: the first time what is on the wire may come back, the second time it may not."""
+        """Stop for a signal; see `stop`."""
+        self.stop(Interrupted(number))
+
+    def stop(self, reason: JobStopped) -> None:
+        """Stop: the first time what is on the wire may come back, the second time it may not."""
         if self._interrupted is None:
-            self._interrupted = Interrupted(number)
+            self._interrupted = reason
             if self._engine is not None:
                 self._engine.stop(self._interrupted)
         else:
@@ -159,6 +182,7 @@ class Run:
         self._status.opened(ledger, parts.prices)
         same_input = await self._compare_input(ledger, source, places)
         if ledger.meta["phase"] == "complete" and same_input and self._earlier.retry is None:
+            self._opened(places.output, ledger)
             return
         await self._work(parts, source, ledger, places)
 
@@ -197,7 +221,8 @@ class Run:
             ledger.set_meta(input=_identity(source, self._loaded.config.limit))
             if self._earlier.retry is not None:
                 ledger.revive(self._earlier.retry)
-        journal = Journal(ledger, log)
+        self._opened(log.path, ledger)
+        journal = Journal(ledger, log, committed=self._follower.committed if self._follower is not None else None)
         journal.start()
         try:
             complete = await self._send(parts, source, ledger, journal)
@@ -212,6 +237,10 @@ class Run:
             raise StateMismatch(f"{ledger.records_read - ledger.done.total} records have no outcome: run again")
         lines = sum(chunk.lines for chunk in ledger.chunks.values())
         await asyncio.to_thread(finish, ledger, log, places, self._loaded.config.output.order, lines)
+
+    def _opened(self, output: Path, ledger: Ledger) -> None:
+        if self._follower is not None:
+            self._follower.opened(output, ledger)
 
     async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal) -> bool:
         config = self._loaded.config
@@ -275,7 +304,10 @@ class Run:
         throttle = Throttle(drain, parts.limits, clock, observers, lanes=shared)
         circuit = Circuit(throttle, CircuitPolicy(max_outage=config.retry.max_outage, proof=_PROOF), clock, observers)
         policy = RetryPolicy(config.retry.attempts, config.retry.base, config.retry.cap, config.retry.max_wait)
-        return Retry(circuit, policy, RetryBudget(), clock, random.random), drain, throttle
+        backend = Retry(circuit, policy, RetryBudget(), clock, random.random)
+        if self._follower is not None:
+            backend = Backpressure(backend, self._follower.ready)
+        return backend, drain, throttle
 
     def _shared_limits(self, endpoint: Endpoint) -> SharedLimits:
         key = endpoint.api_key.reveal() if endpoint.api_key is not None else None
@@ -288,6 +320,8 @@ class Run:
 
         async def pages() -> AsyncIterator[Page]:
             async for page in source.pages(known, ledger.complete_chunk):
+                if self._follower is not None:
+                    await self._follower.ready()
                 self._status.read(page.chunk.end, size)
                 yield page
             self._status.read_to_end()

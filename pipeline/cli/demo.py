@@ -12,9 +12,9 @@ from pipeline.builtin_files import builtin
 from pipeline.cli.display import Shown
 from pipeline.cli.execute import Execution, watched
 from pipeline.cli.load import load_config
-from pipeline.cli.loop import run_loop
 from pipeline.cli.streams import say
 from pipeline.earlier import Earlier
+from pipeline.loop import run_loop
 from pipeline.types import Json
 
 _RPM = 300

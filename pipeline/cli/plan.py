@@ -11,9 +11,9 @@ import click
 
 from pipeline.cli.flags import config_and_flags, overrides
 from pipeline.cli.load import load_config
-from pipeline.cli.loop import run_loop
 from pipeline.cli.streams import say
 from pipeline.events import Observers
+from pipeline.loop import run_loop
 from pipeline.observers.log import Log
 from pipeline.observers.progress import duration, money, short
 from pipeline.types import Json

@@ -36,12 +36,14 @@ class Document(NamedTuple):
     data: dict[str, Json]
     lines: Mapping[Loc, int]
     """The line of every key and list entry, from 1."""
+    first_line: int | None = 1
+    """None where the mapping was never written in a file."""
 
     def origin(self, loc: Loc) -> Origin:
         """Return the line of `loc`, or of the nearest thing around it."""
         while loc and loc not in self.lines:
             loc = loc[:-1]
-        return Origin(str(self.path), self.lines.get(loc, 1))
+        return Origin(str(self.path), self.lines.get(loc, self.first_line))
 
 
 class NotYamlError(ValueError):

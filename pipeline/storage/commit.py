@@ -6,7 +6,7 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future as ThreadFuture
 from typing import NamedTuple
 
@@ -24,6 +24,9 @@ are in flight, and fewer and larger groups cost less CPU and disk."""
 _LARGE, _MOST = 64, 1024
 """Entries of a large group, and of the largest."""
 
+Committed = Callable[[Sequence[Entry]], None]
+"""Told in the writer's thread what has just become durable, group by group. It must be quick and must not raise."""
+
 
 class _Waiting(NamedTuple):
     entry: Entry | Reserve
@@ -37,8 +40,10 @@ class Journal:
     fsync is never tried again, since the kernel may have dropped the pages it could not write.
     """
 
-    def __init__(self, ledger: Ledger, log: OutputLog, linger: float = LINGER) -> None:
-        self._writer = _Writer(ledger, log, linger, asyncio.get_running_loop())
+    def __init__(
+        self, ledger: Ledger, log: OutputLog, linger: float = LINGER, committed: Committed | None = None
+    ) -> None:
+        self._writer = _Writer(ledger, log, linger, asyncio.get_running_loop(), committed)
         self._name = ledger.name
         self._next_attempt = ledger.next_attempt
         self.ambiguous = dict(ledger.ambiguous)
@@ -112,8 +117,16 @@ def _retrieve(future: asyncio.Future[None]) -> None:
 class _Writer:
     """The thread. `submit` and `stop` belong to the event loop, the rest to the thread."""
 
-    def __init__(self, ledger: Ledger, log: OutputLog, linger: float, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        log: OutputLog,
+        linger: float,
+        loop: asyncio.AbstractEventLoop,
+        committed: Committed | None,
+    ) -> None:
         self._ledger, self._log, self._linger, self._loop = ledger, log, linger, loop
+        self._committed = committed
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._unfit: list[_Waiting] = []
         self._stopped: ThreadFuture[None] = ThreadFuture()
@@ -183,6 +196,8 @@ class _Writer:
         admitted = self._ledger.commit(entries, wanted, self._log)
         self.disk_seconds += time.perf_counter() - began
         self._unfit = intents[admitted:]
+        if entries and self._committed is not None:
+            self._committed(entries)
         self._wake(ended + intents[:admitted], None)
         if self._unfit and not self._ledger.inflight:
             self._refuse()

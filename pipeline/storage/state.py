@@ -80,9 +80,15 @@ class Places:
     def summary(self) -> Path:
         return self.state / "run.json"
 
+    @property
+    def rows(self) -> Path:
+        """The input of a run of a program's own rows."""
+        return self.state / "input.jsonl"
+
     def is_reserved(self, name: str) -> bool:
         """Whether a file of that name in the state directory is one that a run keeps there."""
-        return name.startswith(self.ledger.name) or name in {self.lock.name, self.status.name, self.summary.name}
+        others = {self.lock.name, self.status.name, self.summary.name, self.rows.name}
+        return name.startswith(self.ledger.name) or name in others
 
     def aside(self, name: str) -> Path:
         """A path in the state directory that does not exist yet, for bytes that are kept."""

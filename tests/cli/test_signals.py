@@ -5,7 +5,8 @@ import sys
 
 PROGRAM = """
 import asyncio, os, signal
-from pipeline.cli.loop import run_loop, signals_to
+from pipeline.cli.signals import signals_to
+from pipeline.loop import run_loop
 
 class Deaf:
     def __init__(self):
