@@ -48,9 +48,12 @@ def schema() -> None:
 @config.command()
 @config_and_flags
 def check(config: Path, **values: Json) -> None:
-    """Check CONFIG, and nothing else: no input is read and no key.
+    """Check CONFIG, its job and its endpoint, and nothing else: no input is read and no key.
 
     Example: pipeline config check configs/tickets.yaml
     """
+    from pipeline.config import resolve_job  # noqa: PLC0415 - brings pydantic
+
     loaded = load_config(config, overrides(values))
+    resolve_job(loaded.config.job, loaded)
     say(f"{config}: ok ({loaded.config.job} with {loaded.config.model or 'the models of its lines'})", err=False)

@@ -18,6 +18,7 @@ from pipeline.config.keys import require_private, variable_of
 from pipeline.config.origin import COMMAND_LINE, Loc, Origin, Problem, dotted, refusal
 from pipeline.config.settings import Settings, check
 from pipeline.config.variables import misspelt, read_dotenv, settings_in
+from pipeline.errors import UsageError
 from pipeline.types import Json
 
 _NULLS = {"null", "~"}
@@ -71,7 +72,14 @@ def load(path: Path, overrides: Mapping[str, Json], environ: Mapping[str, str]) 
         UsageError: Something is wrong; the message has one line for each fault, with file, line and key.
     """
     texts = [Given(tuple(key.split(".")), value, COMMAND_LINE) for key, value in overrides.items()]
-    return load_document(read_document(path), environ, texts=texts)
+    document = read_document(path)
+    if not document.data.keys() & Config.model_fields.keys():
+        raise UsageError(
+            f"{path}:1: has none of a config's keys, such as job, input and output: is it another file? "
+            "`pipeline init NAME` writes a config to start from",
+            code="invalid_config",
+        )
+    return load_document(document, environ, texts=texts)
 
 
 def load_document(
@@ -94,7 +102,7 @@ def load_document(
     settings = Settings(document)
     problems = list(_apply(settings, [*_variables(environ, dotenv, dotenv_path), *texts], values))
     problems += [*misspelt(dotenv, Config, dotenv_path), *misspelt(environ, Config)]
-    settings.drop_nulls()
+    settings.drop_nulls(Config)
     settings.data.setdefault("name", document.path.stem)
     config, faults = check(settings.data, Config, _context(document.path, environ))
     faults += forbidden_params(settings.data.get("params"))

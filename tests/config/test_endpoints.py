@@ -91,7 +91,7 @@ def test_an_unknown_name_gets_the_nearest_one(tmp_path: Path) -> None:
     ("entry", "problem"),
     [
         ("{}", "mine.base_url: is missing"),
-        ("5", "mine: must be a mapping of keys to values"),
+        ("5", "mine: must be a mapping of keys to values, such as {base_url: …}"),
         ("{base_url: 'http://example.com'}",
          "mine.base_url: must begin with https:// (http is for 127.0.0.1, ::1 and localhost)"),
         ("{base_url: 'https://h', apikey: x}", "mine.apikey: unknown key (did you mean 'api_key'?)"),
