@@ -184,7 +184,7 @@ class Run:
         if ledger.meta["phase"] == "complete" and same_input and self._earlier.retry is None:
             self._opened(places.output, ledger)
             return
-        await self._work(parts, source, ledger, places)
+        await self._work(stack, parts, source, ledger, places)
 
     async def _compare_input(self, ledger: Ledger, source: Source, places: Places) -> bool:
         """Return whether the input is the very file that was read before; where it is not, it may only have grown.
@@ -213,8 +213,9 @@ class Run:
         lost = "" if repaired.ledger_was_readable else "; what was in flight may have been billed and is not known"
         self.observers.see(Notice("warning", text + lost))
 
-    async def _work(self, parts: Parts, source: Source, ledger: Ledger, places: Places) -> None:
+    async def _work(self, stack: ExitStack, parts: Parts, source: Source, ledger: Ledger, places: Places) -> None:
         _, log, recovered = open_output(ledger, places)
+        stack.callback(log.close)
         if recovered.torn:
             self.observers.see(Notice("info", f"{recovered.torn} torn bytes were cut off and kept in {places.state}"))
         with ledger.transaction():

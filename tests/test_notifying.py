@@ -152,7 +152,7 @@ notify: {{webhook: {{url: "http://127.0.0.1:{hook.port}/"}}}}
 heartbeat: {{url: "http://127.0.0.1:{ping.port}/"}}
 """
         environ = {"SIMULATOR_BASE_URL": simulator.url, "PIPELINE_STATE": str(tmp_path / "usage")}
-        summary = await pipeline.run(loaded(tmp_path, more, environ=environ))
+        summary = await pipeline.arun(loaded(tmp_path, more, environ=environ))
     (event,) = [orjson.loads(request.partition(b"\r\n\r\n")[2]) for request in hook.requests]
 
     assert (summary.exit_code, event["event"], event["codes"]) == (3, "dead_letters", {"template": 1})

@@ -245,11 +245,11 @@ def test_batch_lines_bring_the_body_of_their_response(scene: SetUp) -> None:
 
 
 def test_no_file_stays_open_and_no_answer_is_shown_by_repr(scene: SetUp) -> None:
-    here = scene()
-    here.records(10)
+    here = scene("--latency", "0.05")
+    here.records(60)
     before = opened_files()
 
-    with open_run(here.config()) as following:
+    with open_run(here.config(**SMALL)) as following:
         shown = repr(next(following))
     gc.collect()
 
