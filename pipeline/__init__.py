@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipeline.api.outcomes import DeadLetter, Outcome, Result, outcomes
     from pipeline.api.runs import aplan, arun, plan, run
     from pipeline.config import Loaded
-    from pipeline.earlier import Earlier
+    from pipeline.earlier import Earlier, Where
     from pipeline.errors import (
         BudgetReached,
         EndpointUnavailable,
@@ -49,7 +49,7 @@ _HOMES = {
     "api.outcomes": ("DeadLetter", "Outcome", "Result", "outcomes"),
     "api.runs": ("aplan", "arun", "plan", "run"),
     "config": ("Loaded",),
-    "earlier": ("Earlier",),
+    "earlier": ("Earlier", "Where"),
     "errors": (
         "BudgetReached",
         "EndpointUnavailable",
@@ -101,6 +101,7 @@ __all__ = [
     "Tokenizer",
     "Usage",
     "UsageError",
+    "Where",
     "aplan",
     "arun",
     "load",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
 
 _T = TypeVar("_T")
 
 
 def run_loop(work: Coroutine[Any, Any, _T]) -> _T:
     """Run `work` on the fastest event loop there is, and return its result."""
+    import asyncio  # noqa: PLC0415 - takes 15 ms that --help and completion need not wait for
+
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(work)
 

@@ -220,8 +220,8 @@ class Run:
             self.observers.see(Notice("info", f"{recovered.torn} torn bytes were cut off and kept in {places.state}"))
         with ledger.transaction():
             ledger.set_meta(input=_identity(source, self._loaded.config.limit))
-            if self._earlier.retry is not None:
-                ledger.revive(self._earlier.retry)
+            if self._earlier.retry is not None and not ledger.revive(self._earlier.retry) and ledger.failed:
+                self.observers.see(Notice("warning", f"none of the {ledger.failed} dead letters is meant by --where"))
         self._opened(log.path, ledger)
         journal = Journal(ledger, log, committed=self._follower.committed if self._follower is not None else None)
         journal.start()

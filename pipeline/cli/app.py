@@ -6,6 +6,10 @@ import importlib
 from typing import NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
+
+COMPLETING = "_PIPELINE_COMPLETE"
+"""The variable by which a shell asks for completions; click derives it from the program's name."""
 
 
 class Entry(NamedTuple):
@@ -31,6 +35,7 @@ COMMANDS = {
     "cron": Entry("pipeline.cli.cron", "cron", "Print a crontab line, a systemd timer or a Kubernetes CronJob."),
     "simulate": Entry("pipeline.simulator.command", "simulate", "Serve the built-in simulator on a port."),
     "config": Entry("pipeline.cli.config", "config", "Show or check a config, or print its schema."),
+    "completion": Entry("pipeline.cli.completion", "completion", "Print the completion script of bash, zsh or fish."),
 }
 
 
@@ -48,6 +53,10 @@ class Commands(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"{entry.module}.{entry.function} is no command")
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:  # noqa: ARG002 - as above
+        found = {name: entry for name, entry in COMMANDS.items() if name.startswith(incomplete)}
+        return [CompletionItem(name, help=entry.short_help) for name, entry in found.items()]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
         with formatter.section("Commands"):

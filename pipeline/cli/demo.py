@@ -10,7 +10,6 @@ import click
 
 from pipeline.builtin_files import builtin
 from pipeline.cli.display import Shown
-from pipeline.cli.execute import Execution, watched
 from pipeline.cli.load import load_config
 from pipeline.cli.streams import say
 from pipeline.earlier import Earlier
@@ -42,7 +41,8 @@ def demo() -> int:
 
 
 async def _run() -> Json:
-    # They bring numpy and aiohttp's server, which --help need not wait for.
+    # They bring asyncio, numpy and aiohttp's server, which --help need not wait for.
+    from pipeline.cli.execute import Execution, watched  # noqa: PLC0415
     from pipeline.simulator.options import Options  # noqa: PLC0415
     from pipeline.simulator.server import Simulator  # noqa: PLC0415
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from pipeline.cli import completers
 from pipeline.types import Json
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -51,19 +52,35 @@ FLAGS = (
 )
 
 
+_ASSIGN = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set any config key.",
+    shell_complete=completers.assignments,
+)
+
+
 def config_and_flags(function: _Function) -> _Function:
     """Give a command its CONFIG, the flags and `--set`; the flags' values are for `overrides`."""
-    assign = click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any config key.")
-    function = assign(function)
+    function = _ASSIGN(function)
     for flag in reversed(FLAGS):
         function = _option(flag)(function)
-    return click.argument("config", type=click.Path(path_type=Path))(function)
+    return click.argument("config", type=click.Path(path_type=Path), shell_complete=completers.configs)(function)
 
 
 def _option(flag: Flag) -> Callable[[_Function], _Function]:
     if flag.type is bool:
         return click.option(*flag.names, flag.parameter, is_flag=True, flag_value=True, default=None, help=flag.help)
-    return click.option(*flag.names, flag.parameter, type=flag.type, metavar=flag.metavar, help=flag.help)
+    return click.option(
+        *flag.names,
+        flag.parameter,
+        type=flag.type,
+        metavar=flag.metavar,
+        help=flag.help,
+        shell_complete=completers.paths(flag.metavar),
+    )
 
 
 def overrides(values: Mapping[str, Json]) -> dict[str, Json]:

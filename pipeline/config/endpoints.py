@@ -9,7 +9,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from pipeline.builtin_files import builtin
+from pipeline.builtin_files import builtin, config_home
 from pipeline.config.base_url import check_base_url, host_of
 from pipeline.config.document import Document, read_document
 from pipeline.config.fields import nearest
@@ -82,14 +82,6 @@ class Chosen(NamedTuple):
     limits: Mapping[str, int]
     origins: Mapping[str, Origin]
     """By field of `EndpointConfig`, and by `limits.…`."""
-
-
-def config_home(environ: Mapping[str, str]) -> Path | None:
-    """Return `$XDG_CONFIG_HOME`, else `~/.config`; None where there is no home."""
-    home = environ.get("XDG_CONFIG_HOME", "")
-    if Path(home).is_absolute():
-        return Path(home)
-    return Path(environ["HOME"], ".config") if environ.get("HOME") else None
 
 
 def choose(name: str, asked: Origin, folder: Path, model: str | None, environ: Mapping[str, str]) -> Chosen:

@@ -19,6 +19,7 @@ from pathlib import Path
 import orjson
 
 from pipeline.core.budget import Budget
+from pipeline.earlier import Where
 from pipeline.errors import BudgetReached, StateMismatch, StorageFailed
 from pipeline.storage.bitmap import Bitmap
 from pipeline.storage.entries import Bury, Entry, Inflight, Kind, Read, Release, Reserve, Settle, Spend
@@ -162,11 +163,11 @@ class Ledger:
         for row in self._db.execute("SELECT * FROM failed ORDER BY line"):
             yield DeadLetter(*row)
 
-    def revive(self, codes: Sequence[str]) -> int:
-        """Take dead letters back to be sent again; only within a transaction. All of them where `codes` is empty."""
-        wanted = "" if not codes else f" WHERE code IN ({','.join('?' * len(codes))})"
-        lines = [row[0] for row in self._db.execute(f"SELECT line FROM failed{wanted}", codes)]  # noqa: S608 - only question marks are inserted
-        self._db.execute(f"DELETE FROM failed{wanted}", codes)  # noqa: S608 - same
+    def revive(self, where: Where) -> int:
+        """Take dead letters back to be sent again, and return how many; only within a transaction."""
+        rows = self._db.execute("SELECT line, code, custom_id FROM failed")
+        lines = [line for line, code, custom_id in rows if where.means(line, code, custom_id)]
+        self._db.executemany("DELETE FROM failed WHERE line = ?", ((line,) for line in lines))
         self._db.executemany("DELETE FROM resent WHERE line = ?", ((line,) for line in lines))
         for line in lines:
             self.done.clear(line)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import BudgetReached, DeadLetter, Earlier, Outcome, Result, StateMismatch, open_run, outcomes, run
+from pipeline import BudgetReached, DeadLetter, Earlier, Outcome, Result, StateMismatch, Where, open_run, outcomes, run
 from pipeline.api import feed
 from pipeline.observers.summary import Summary
 from tests.acceptance.command import read_lines, write_records
@@ -183,7 +183,7 @@ def test_retried_dead_letters_come_as_what_they_became(scene: SetUp) -> None:
     config = here.config(batch={"max_items": 1})
     run(config)
 
-    with open_run(config, earlier=Earlier(retry=[])) as following:
+    with open_run(config, earlier=Earlier(retry=Where())) as following:
         got = list(following)
 
     assert taken(got) == names(4)

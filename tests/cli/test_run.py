@@ -154,8 +154,9 @@ async def test_dead_letters_are_exit_3_and_retry_sends_them_alone(bench: Bench) 
     before = len(bench.simulator.record.entries())
     again = await bench.run("retry", "c.yaml", "--where", "code=no_such_code")
     assert (again.code, len(bench.simulator.record.entries())) == (3, before)
+    assert "none of the 1 dead letters is meant by --where" in again.err
     assert again.err.endswith("next: pipeline retry c.yaml\n")
-    await bench.run("retry", "c.yaml")
+    await bench.run("retry", "c.yaml", "--where", "line=2-3", "--where", "id=r*")
     assert len(bench.simulator.record.entries()) == before + 1
 
 

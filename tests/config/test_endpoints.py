@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.builtin_files import builtin
-from pipeline.config import Loaded, Origin, config_home
+from pipeline.builtin_files import builtin, config_home
+from pipeline.config import Loaded, Origin
 from pipeline.errors import UsageError
 from tests.config.files import loaded, refused
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.earlier import Where
 from pipeline.errors import StateMismatch, UsageError
 from pipeline.storage.checkpoint import open_ledger, open_output
 from pipeline.storage.entries import Bury
@@ -139,7 +140,7 @@ def test_dead_letters_are_written_in_input_order_with_their_records(tmp_path: Pa
     ]
     assert sealed(places.errors)
     with ledger.transaction():
-        ledger.revive([])
+        ledger.revive(Where())
     write_dead_letters(ledger, places)
 
     assert not places.errors.exists()

@@ -27,6 +27,7 @@ from pipeline import (
     Summary,
     Usage,
     UsageError,
+    Where,
     aplan,
     arun,
     load,
@@ -87,7 +88,7 @@ def following() -> list[float]:
 async def on_a_loop() -> AsyncIterator[str]:
     assert_type(await arun("c.yaml"), Summary)
     assert_type(await aplan("c.yaml"), Plan)
-    async with open_run("c.yaml", earlier=Earlier(retry=[])) as taken:
+    async with open_run("c.yaml", earlier=Earlier(retry=Where())) as taken:
         async for outcome in taken:
             assert_type(outcome, Outcome)
             yield outcome.custom_id
