@@ -8,6 +8,8 @@ from typing import NamedTuple
 import click
 from click.shell_completion import CompletionItem
 
+from pipeline.cli.examples import show_examples_first
+
 COMPLETING = "_PIPELINE_COMPLETE"
 """The variable by which a shell asks for completions; click derives it from the program's name."""
 
@@ -52,6 +54,7 @@ class Commands(click.Group):
         command = getattr(importlib.import_module(entry.module), entry.function)
         if not isinstance(command, click.Command):
             raise TypeError(f"{entry.module}.{entry.function} is no command")
+        show_examples_first(command)
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:  # noqa: ARG002 - as above

@@ -30,7 +30,10 @@ def check(config: Path, id_field: str | None, as_json: bool, **values: Json) -> 
 
     Sends nothing and writes nothing. Exit code 0: no problem; 2: the input has some; 5: the output has.
 
-    Example: pipeline check data/tickets.jsonl --id ticket_id
+    \b
+    Examples:
+        pipeline check data/tickets.jsonl --id ticket_id   an input file
+        pipeline check configs/tickets.yaml                a config
     """
     # They bring tokenizers and prices, which --help need not wait for.
     from pipeline.assembly import places_of  # noqa: PLC0415

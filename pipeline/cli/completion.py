@@ -130,13 +130,13 @@ def register() -> None:
 @click.argument("shell", type=click.Choice(list(_SHELLS)))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """
-    \b
-    eval "$(pipeline completion bash)"      in ~/.bashrc
-    eval "$(pipeline completion zsh)"       in ~/.zshrc, below compinit
-    pipeline completion fish > ~/.config/fish/completions/pipeline.fish
+    """Print the script by which a shell completes commands, flags, configs, the keys of --set, and endpoints.
 
-    Print the script by which a shell completes commands, flags, configs, the keys of --set, and endpoints.
+    \b
+    Examples:
+        eval "$(pipeline completion bash)"                 in ~/.bashrc
+        eval "$(pipeline completion zsh)"                  in ~/.zshrc, below compinit
+        pipeline completion fish > ~/.config/fish/completions/pipeline.fish
     """
     from pipeline.cli.app import COMPLETING  # noqa: PLC0415 - it names this module
 

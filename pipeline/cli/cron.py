@@ -44,7 +44,7 @@ def cron(config: Path, at: When, style: str | None) -> None:
     A run that still goes on makes the next one exit with 75. cron sets no environment: keep the key in a .env file
     beside the config, or name a file in endpoints.yaml (api_key: file:PATH).
 
-    Example: pipeline cron configs/tickets.yaml --at 02:30     (and paste the line into crontab -e)
+    Example: pipeline cron configs/tickets.yaml --at 02:30   for crontab -e
     """
     if style == "systemd":
         say(_systemd(config, at), err=False)

@@ -31,8 +31,8 @@ class Flag(NamedTuple):
 
 
 FLAGS = (
-    Flag(("-i", "--input"), "input.path", "JSONL, plain or .gz or .zst; - is stdin.", metavar="FILE"),
-    Flag(("-o", "--output"), "output.path", "- is stdout; then name a place for --state.", metavar="FILE"),
+    Flag(("-i", "--input"), "input.path", "Records: JSONL, also .gz or .zst; - is stdin.", metavar="FILE"),
+    Flag(("-o", "--output"), "output.path", "Results; - is stdout, with --state beside it.", metavar="FILE"),
     Flag(("--limit",), "limit", "Only the first N lines of the input.", int, "N"),
     Flag(("--rpm",), "limits.rpm", "Requests a minute.", int, "N"),
     Flag(("--tpm",), "limits.tpm", "Tokens a minute.", int, "N"),

@@ -99,14 +99,15 @@ def _name(_context: click.Context, _argument: click.Parameter, text: str) -> str
     help="Where; the simulator needs no key.",
 )
 def init(name: str, job: str, endpoint: str) -> None:
-    """
-    \b
-    pipeline init tickets                          embeddings by OpenAI
-    pipeline init topics --job chat
-    pipeline init trial --endpoint simulator       without a key
+    """Write configs/NAME.yaml and a three-line data/NAME.jsonl to start from.
 
-    Write configs/NAME.yaml and a three-line data/NAME.jsonl to start from, and configs/config.schema.json, by which
-    editors know the keys. Overwrites nothing.
+    And configs/config.schema.json, by which editors know the keys. Overwrites nothing.
+
+    \b
+    Examples:
+        pipeline init tickets                              embeddings by OpenAI
+        pipeline init topics --job chat
+        pipeline init trial --endpoint simulator           without a key
     """
     if (endpoint, job) not in _MODELS:
         raise UsageError("OpenAI has no completions model any more: take --job chat, or try --endpoint simulator")

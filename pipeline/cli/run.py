@@ -48,16 +48,16 @@ def _showing(function: _Function) -> _Function:
 @click.option("-n", "--dry-run", is_flag=True, help="Send nothing: show the plan.")
 @_showing
 def run(config: Path, yes: bool, dry_run: bool, **values: Json) -> int:
-    """
-    \b
-    pipeline run configs/tickets.yaml                       run it, or carry on
-    pipeline run configs/tickets.yaml --limit 20            a sample first
-    pipeline run configs/tickets.yaml --budget 5 --rpm 500
-    pipeline run configs/tickets.yaml --set params.dimensions=256
-
-    Run CONFIG. The same command again carries on where it stopped.
+    """Run CONFIG. The same command again carries on where it stopped.
 
     TIME is seconds or 30s, 15m, 2h. Ctrl-C lets what is in flight finish and commits it; a second one ends at once.
+
+    \b
+    Examples:
+        pipeline run configs/tickets.yaml                  run it, or carry on
+        pipeline run configs/tickets.yaml --limit 20       a sample first
+        pipeline run configs/tickets.yaml --budget 5 --rpm 500
+        pipeline run configs/tickets.yaml --set params.dimensions=256
     """
     earlier = Earlier(**{name: values.pop(name) for name in _EARLIER})
     given = overrides(values)
@@ -90,14 +90,14 @@ def _where(_context: click.Context, _option: click.Parameter, texts: Sequence[st
 )
 @_showing
 def retry(config: Path, where: Where, **values: Json) -> int:
-    """
-    \b
-    pipeline retry configs/tickets.yaml                       all dead letters
-    pipeline retry configs/tickets.yaml --where code=timeout
-    pipeline retry configs/tickets.yaml --where 'code=rate_*' --where line=1-500
-    pipeline retry configs/tickets.yaml --where id=ticket-7
+    """Send the dead letters of CONFIG's output again, and nothing else.
 
-    Send the dead letters of CONFIG's output again, and nothing else.
+    \b
+    Examples:
+        pipeline retry configs/tickets.yaml                all of them
+        pipeline retry configs/tickets.yaml --where code=timeout
+        pipeline retry configs/tickets.yaml --where 'code=rate_*' --where line=1-500
+        pipeline retry configs/tickets.yaml --where id=ticket-7
     """
     given = overrides(values)
     return _execute(load_config(config, given), _commands(config, given), values, Earlier(retry=where))

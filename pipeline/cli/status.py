@@ -30,7 +30,10 @@ _PERIOD = 1.0
 def status(config: Path, watch: bool, as_json: bool, **values: Json) -> int:
     """Show how far the run of CONFIG is, whoever runs it. Its exit code is 0 whether the run does well or not.
 
-    Example: pipeline status configs/tickets.yaml --watch
+    \b
+    Examples:
+        pipeline status configs/tickets.yaml --watch
+        pipeline status configs/tickets.yaml --json | jq .records
     """
     from pipeline.assembly import places_of  # noqa: PLC0415 - brings tokenizers and prices
 
