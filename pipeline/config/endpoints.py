@@ -158,8 +158,9 @@ def _plain(value: str | None, environ: Mapping[str, str]) -> str | None:
 def _provider(entry: Entry, base_url: str) -> str:
     if entry.prices is not None:
         return entry.prices
-    host = host_of(base_url)
-    return entry.provider or _PROVIDERS.get(host, host)
+    host, own = host_of(base_url), host_of(entry.base_url)
+    # Behind a gateway that a variable names, an endpoint costs what it costs without.
+    return entry.provider or _PROVIDERS.get(host) or _PROVIDERS.get(own, host)
 
 
 def _limits(limits: Mapping[str, ModelLimits], model: str) -> tuple[str, Mapping[str, int]]:

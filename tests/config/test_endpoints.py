@@ -78,6 +78,20 @@ def test_the_config_home_is_xdg_or_below_the_home_or_nowhere() -> None:
     assert config_home({}) is None
 
 
+@pytest.mark.parametrize(
+    ("url", "provider"),
+    [
+        ("https://gateway.example/v1", "openai"),
+        ("http://localhost:8000/v1", "openai"),
+        ("https://api.groq.com", "groq"),
+    ],
+)
+def test_behind_a_gateway_the_prices_are_those_of_the_endpoint(tmp_path: Path, url: str, provider: str) -> None:
+    run = loaded(tmp_path, flags={"endpoint": "openai"}, environ={"OPENAI_BASE_URL": url})
+
+    assert (run.endpoint.base_url, run.endpoint.provider) == (url, provider)
+
+
 def test_an_unknown_name_gets_the_nearest_one(tmp_path: Path) -> None:
     assert refused(tmp_path, flags={"endpoint": "opnai"}) == [
         "command line: endpoint: no endpoint 'opnai' in endpoints.yaml (did you mean 'openai'?)"
