@@ -57,6 +57,16 @@ class Commands(click.Group):
         show_examples_first(command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not ctx.resilient_parsing and args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches  # noqa: PLC0415 - for a mistake only
+
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"No such command {args[0]!r}." + (f" (Did you mean {near[0]!r}?)" if near else ""))
+        return super().resolve_command(ctx, args)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:  # noqa: ARG002 - as above
         found = {name: entry for name, entry in COMMANDS.items() if name.startswith(incomplete)}
         return [CompletionItem(name, help=entry.short_help) for name, entry in found.items()]

@@ -51,7 +51,8 @@ def typed(*arguments: str) -> int:
         ("check absent.jsonl", "absent.jsonl"),
         ("config show absent.yaml", "absent.yaml: "),
         ("status c.yaml --state=", "command line: state: "),
-        ("nonsense", "No such command 'nonsense'"),
+        ("nonsense", "No such command 'nonsense'."),
+        ("stauts c.yaml", "No such command 'stauts'. (Did you mean 'status'?)"),
     ],
 )
 def test_what_is_refused_is_exit_2_and_says_why(
