@@ -129,7 +129,8 @@ heartbeat: {{url: "http://127.0.0.1:{wire.port}/ping"}}
     (sent,) = [orjson.loads(request.partition(b"\r\n\r\n")[2]) for request in wire.requests if b"POST" in request[:4]]
 
     assert became == {
-        "e-mail (localhost)": "the environment variable WORD is not set: it must hold the login",
+        "e-mail (localhost)": "the environment variable WORD is not set: it must hold the login"
+        "; export it, or write it into a .env beside the config",
         "command": "it ended with 3",
         "webhook (127.0.0.1)": None,
         "heartbeat (127.0.0.1)": None,

@@ -11,6 +11,7 @@ import click
 from pipeline.builtin_files import builtin
 from pipeline.cli.display import Shown
 from pipeline.cli.load import load_config
+from pipeline.cli.process import program
 from pipeline.cli.streams import say
 from pipeline.earlier import Earlier
 from pipeline.loop import run_loop
@@ -20,7 +21,6 @@ _RPM = 300
 """25 requests take five seconds: long enough to see the pacing, short enough to wait for."""
 _LATENCY = 0.2
 _STATE = Path("out", "demo.jsonl.state")
-_AGAIN = {"run": "pipeline demo", "retry": "pipeline demo"}
 
 
 @click.command()
@@ -50,7 +50,8 @@ async def _run() -> Json:
         # The money is not real: it stays out of the user's own usage log.
         environ = {**os.environ, "SIMULATOR_BASE_URL": simulator.url, "PIPELINE_STATE": str(_STATE)}
         loaded = load_config(builtin("demo.yaml"), {"limits.rpm": _RPM}, environ)
-        return await watched(Execution(loaded, Shown(), _AGAIN, Earlier(fresh=True)))
+        again = dict.fromkeys(("run", "retry"), f"{program()} demo")
+        return await watched(Execution(loaded, Shown(), again, Earlier(fresh=True)))
 
 
 def _findings(output: Path) -> str:
@@ -66,7 +67,7 @@ def _findings(output: Path) -> str:
 
 {near} of {len(pairs)} tickets have their nearest neighbour, of 500, in the one that says the same in other words.
 The vectors come from {first["model"]} ({engine}).
-Next: pipeline init NAME, for a config of your own."""
+Next: {program()} init NAME, for a config of your own."""
 
 
 def nearest_pairs(results: list[Json], pairs: list[tuple[str, str]]) -> int:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from pipeline.cli import completers
+from pipeline.cli.process import program
 from pipeline.types import Json
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -102,7 +103,7 @@ def _assignment(text: str) -> tuple[str, str]:
 
 def again(command: str, config: Path, given: Mapping[str, Json]) -> str:
     """Return what to type to go on with the same config and the same flags."""
-    words = ["pipeline", command, str(config)]
+    words = [program(), command, str(config)]
     rest = dict(given)
     for flag in FLAGS:
         if flag.key in rest:

@@ -9,6 +9,7 @@ from string import Template
 
 import click
 
+from pipeline.cli.process import program
 from pipeline.cli.streams import say
 from pipeline.errors import UsageError
 
@@ -118,7 +119,7 @@ def init(name: str, job: str, endpoint: str) -> None:
     _write_new(config, _config(name, job, endpoint))
     _write_new(data, "".join(json.dumps(record) + "\n" for record in _SAMPLE))
     _write_schema(config.with_name(_SCHEMA))
-    say(f"Wrote {config} and {data}. Next:\n\n{_next_steps(config, endpoint)}", err=False)
+    say(f"Wrote {config}, {data}, and {_SCHEMA} for editors. Next:\n\n{_next_steps(config, endpoint)}", err=False)
 
 
 def _config(name: str, job: str, endpoint: str) -> str:
@@ -135,8 +136,8 @@ def _write_schema(path: Path) -> None:
 
 
 def _next_steps(config: Path, endpoint: str) -> str:
-    first = "export OPENAI_API_KEY=…" if endpoint == "openai" else "pipeline simulate --port 8010 &"
-    return f"  pipeline plan {config}\n  {first}\n  pipeline run {config}"
+    first = "export OPENAI_API_KEY=…" if endpoint == "openai" else f"{program()} simulate --port 8010 &"
+    return f"  {program()} plan {config}\n  {first}\n  {program()} run {config}"
 
 
 def _write_new(path: Path, text: str) -> None:

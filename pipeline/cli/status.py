@@ -112,7 +112,8 @@ def _text(seen: Seen, places: Places, commands: Mapping[str, str]) -> str:
     if seen.summary is None:
         return f"{places.output}: " + (f"starting ({seen.holder})" if seen.holder else f"no run yet: {commands['run']}")
     if seen.died:
-        return f"{_block(seen, commands)}\nThe process is gone without a last word. To go on: {commands['run']}"
+        block = _block(seen, commands).replace("running: ", "died: ", 1)
+        return f"{block}\nThe process is gone without a last word. To go on: {commands['run']}"
     return _block(seen, commands) + (f"\n  process   {seen.holder}" if seen.holder else "")
 
 

@@ -274,6 +274,7 @@ async def test_status_tells_a_live_run_from_a_dead_and_a_finished_one(slow: Benc
 
     assert live["alive"]
     assert f"pid {process.pid}" in live["holder"]
+    assert dead.out.startswith("died: ")
     assert "The process is gone" in dead.out
     assert finished.out.startswith("complete: 8 of 8 records have a result")
 
