@@ -34,7 +34,7 @@ def _print_faults(context: click.Context, _option: click.Parameter, wanted: bool
 
 @click.command("simulate")
 @click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
-@click.option("--port", type=int, default=0, help="0 takes a free port.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="0 takes a free port.")
 @click.option("--rpm", type=int, help="Requests per minute.")
 @click.option("--tpm", type=int, help="Tokens per minute.")
 @click.option("--burst-seconds", type=float, default=1.0, show_default=True, help="Seconds' worth of a limit at once.")
