@@ -44,7 +44,7 @@ class Completions:
 
     def __init__(self, spec: JobSpec) -> None:
         self._spec = spec
-        self._base = with_output_limit(spec, base_body(spec), "max_tokens")
+        self._base = _with_limit(spec, base_body(spec))
         self._output = _output_bound(self._base)
 
     def render(self, record: Record) -> Item:
@@ -77,9 +77,17 @@ class Completions:
         return {"text": texts[0], "finish_reason": reasons[0], **truncated}
 
     def _render_line(self, record: Record) -> Item:
-        body = with_output_limit(self._spec, batch_line_body(record, self.path, _ALLOWED), "max_tokens")
+        body = _with_limit(self._spec, batch_line_body(record, self.path, _ALLOWED))
         item = batch_line_item(self._spec, record, body, "prompt")
         return item._replace(output_tokens=_output_bound(body) * input_count(body["prompt"]))
+
+
+def _with_limit(spec: JobSpec, body: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return `body` with a limit of output tokens; with none only where none must be kept."""
+    body = with_output_limit(spec, body, "max_tokens")
+    if spec.bounded and body.get("max_tokens") is None:
+        return {**body, "max_tokens": _DEFAULT_MAX_TOKENS}  # other servers may have another default
+    return body
 
 
 def _output_bound(body: Mapping[str, Json]) -> int:

@@ -15,6 +15,7 @@ from pipeline.config import Config, Loaded, compile_template, read_secret, resol
 from pipeline.core.end_users import HidesEndUsers
 from pipeline.core.limits import Limits
 from pipeline.core.lines import RESERVED_FIELDS
+from pipeline.core.monthly import Caps, MonthlyCap
 from pipeline.core.parse import parse_line
 from pipeline.core.request_prices import RequestPrices
 from pipeline.core.tokens import (
@@ -24,9 +25,9 @@ from pipeline.core.tokens import (
     encoding_name,
     has_own_encoding,
 )
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import PipelineError, Rejected, UsageError
 from pipeline.events import Notice, Observer
-from pipeline.job import Job, JobSpec
+from pipeline.job import Job, JobSpec, is_batch_line
 from pipeline.secret import Secret
 from pipeline.storage.local_secret import read_local_secret
 from pipeline.storage.prices import load_price_book, price_files
@@ -45,6 +46,8 @@ class Parts:
     """What a run is made of."""
 
     job: Job
+    spec: JobSpec
+    """What the job was made from."""
     endpoint: Endpoint
     timeouts: Timeouts
     limits: Limits
@@ -53,11 +56,31 @@ class Parts:
     prices: RequestPrices
     cap_nusd: int | None
     soft_nusd: int | None
+    caps: Caps
+    """What several runs keep together."""
     tokenizer: TextTokenizer
     exact: bool
     """Whether the tokenizer has the model's own vocabulary."""
     id_field: str | None
     most_failures: Callable[[int], int | None]
+
+    def is_bounded(self, model: str) -> bool:
+        """Whether what a request to `model` can cost at the most must be known before it is sent."""
+        return self.cap_nusd is not None or bool(self.caps.on(model))
+
+    def require_bound(self, item: Item) -> Item:
+        """Return an item, unless a budget needs to know what it can cost and nothing bounds its output.
+
+        Raises:
+            Rejected: It is a Batch line without a limit of output tokens.
+            UsageError: The config sets none.
+        """
+        own = is_batch_line(item.record.data)
+        model = item.record.data["body"]["model"] if own else self.spec.model
+        if item.output_tokens is not None or not self.is_bounded(model):
+            return item
+        message = "a budget needs a limit of output tokens for every request: set max_output_tokens"
+        raise Rejected(message, code="unbounded") if own else UsageError(message)
 
     def problem(self, line: int, raw: bytes) -> str | None:
         """What is wrong with a line of the input, or None."""
@@ -70,11 +93,6 @@ class Parts:
         except PipelineError as error:
             return f"{error.message} ({error.code})"
         return None
-
-    def tokens(self, item: Item) -> int:
-        """The input tokens of an item: counted where that is possible, else estimated."""
-        counted = _counted(self.tokenizer, item) if self.exact else None
-        return item.input_tokens if counted is None else counted
 
     def exact_bound(self, request: Request) -> int:
         """The input tokens that a request cannot exceed: counted where that is possible, else its bytes."""
@@ -104,25 +122,27 @@ def places_of(loaded: Loaded) -> Places:
     return places
 
 
-def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends: bool = True) -> Parts:
+def assemble(loaded: Loaded, observers: Observer, *, sends: bool = True) -> Parts:
     """Make the parts. May take a second to load a vocabulary: call it in a thread.
 
     Args:
         loaded: The config.
         observers: See remarks on prices.
         sends: Whether requests are to be sent; where not, no key is needed.
-        exact: Whether tokens must be counted exactly, where the vocabulary can be had.
 
     Raises:
         UsageError: The config cannot be run.
     """
     config, endpoint, limits = loaded.config, loaded.endpoint, loaded.config.limits
+    caps = _caps(loaded)
     budgeted = config.budget.hard_nusd is not None
+    bounded = budgeted or bool(caps)
     longest = config.max_input_tokens or _longest_input(config.model)
     encoding = encoding_name(config.model or "")
-    vocabulary = load_vocabulary(encoding) if exact or budgeted or longest is not None else None
+    vocabulary = load_vocabulary(encoding) if bounded or longest is not None else None
     tokenizer = TextTokenizer(encoding, vocabulary)
-    job = resolve_job(config.job, loaded)(_spec(config, tokenizer, longest))
+    spec = _spec(config, tokenizer, longest, bounded=bounded)
+    job = resolve_job(config.job, loaded)(spec)
     if sends:
         job = HidesEndUsers(job, cache(partial(read_local_secret, loaded.environ)))
     _check_kept(config.output.keep)
@@ -132,12 +152,14 @@ def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends:
         tier=tier if isinstance(tier, str) else None,
         refuse_unknown=budgeted,
         remark=lambda text: observers.see(Notice("warning", text)),
+        capped=lambda model: bool(caps.on(model)),
     )
     if config.model is not None:
         prices.require(config.model, time.time())
     bounds = (config.batch.max_items, job.max_items, endpoint.max_items)
     return Parts(
         job=job,
+        spec=spec,
         endpoint=_endpoint(loaded, keyed=sends),
         timeouts=Timeouts(total=config.timeout),
         limits=Limits(_affordable(limits.concurrency, observers), limits.rpm, limits.tpm, limits.per_second),
@@ -146,6 +168,7 @@ def assemble(loaded: Loaded, observers: Observer, *, exact: bool = False, sends:
         prices=prices,
         cap_nusd=config.budget.hard_nusd,
         soft_nusd=config.budget.soft_nusd,
+        caps=caps,
         tokenizer=tokenizer,
         exact=vocabulary is not None and has_own_encoding(config.model or ""),
         id_field=config.input.id,
@@ -171,7 +194,14 @@ def _longest_input(model: str | None) -> int | None:
     return _EMBEDDING_TOKENS if model is not None and model.startswith("text-embedding-") else None
 
 
-def _spec(config: Config, tokenizer: TextTokenizer, longest: int | None) -> JobSpec:
+def _caps(loaded: Loaded) -> Caps:
+    """The monthly caps of the run, of its endpoint and of the endpoint's models."""
+    nusd, endpoint = loaded.config.budget.monthly_nusd, loaded.endpoint
+    own = [] if nusd is None else [MonthlyCap("budget.monthly_usd", nusd)]
+    return Caps([*own, *endpoint.caps], endpoint.monthly_usd_by_model or ())
+
+
+def _spec(config: Config, tokenizer: TextTokenizer, longest: int | None, *, bounded: bool) -> JobSpec:
     sources = {"text": config.text, "prompt": config.prompt, "system": config.system}
     messages = config.messages
     return JobSpec(
@@ -186,6 +216,7 @@ def _spec(config: Config, tokenizer: TextTokenizer, longest: int | None) -> JobS
         max_input_tokens=longest,
         max_output_tokens=config.max_output_tokens,
         vectors=config.vectors,
+        bounded=bounded,
     )
 
 

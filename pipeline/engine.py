@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import orjson
@@ -23,8 +22,8 @@ from pipeline.core.identity import attempt_number
 from pipeline.core.lines import batch_line, templated_line
 from pipeline.core.packing import Packer, halve
 from pipeline.core.tokens import Calibration
-from pipeline.errors import BudgetReached, JobStopped, Malformed, NeedsPerson, PipelineError, Rejected, UsageError
-from pipeline.events import Notice, Observer, RecordsSettled
+from pipeline.errors import BudgetReached, JobStopped, Malformed, NeedsPerson, PipelineError, Rejected
+from pipeline.events import Notice, Observer, RecordFailed, RecordsSettled
 from pipeline.job import Job, is_batch_line
 from pipeline.storage.commit import Journal
 from pipeline.storage.entries import Settle
@@ -33,7 +32,8 @@ from pipeline.types import BadLine, DeadLetter, Item, Json, Record, Request, Res
 
 UNBOUNDED_OUTPUT = 131_072
 """Output tokens that a request without a limit of its own may bring: the most that current models write."""
-_UNBOUNDED_CHARGE = 512
+UNBOUNDED_CHARGE = 512
+"""Output tokens that such a request takes from the limit of tokens: they are settled when its usage is known."""
 _MOST_BUGS = 10
 _NULL_CONTENT = "null_content"
 
@@ -60,8 +60,8 @@ class Work:
     workers: int
     live: bool = False
     """The input may pause (a pipe): do not hold records back to fill a batch."""
-    bounded: bool = False
-    """A budget must be kept: every request needs a limit of output tokens."""
+    require_bound: Callable[[Item], Item] = lambda item: item
+    """Returns an item whose output nothing bounds, or refuses it where a budget must be kept."""
     most_failures: Callable[[int], int | None] = lambda _: None
     """Records read so far → the most dead letters, or None."""
 
@@ -123,6 +123,7 @@ class Engine:
         if self._reason is None:
             self._reason = reason
         self._wire.close()
+        self._journal.refuse_waiting()
         self._stopping.set()
 
     def abort(self) -> None:
@@ -168,7 +169,7 @@ class Engine:
                 await self._queue(finished)
         if dead:
             await self._journal.bury(dead)
-            self._settled(0, len(dead))
+            self._settled(0, dead)
         if self._work.live and self._backlog.is_empty:
             await self._queue(self._work.packer.flush())
 
@@ -180,21 +181,14 @@ class Engine:
 
     def _render(self, record: Record) -> Item | DeadLetter:
         try:
-            return self._bounded(self._job.render(record))
+            item = self._job.render(record)
+            return item if item.output_tokens is not None else self._work.require_bound(item)
         except JobStopped:
             raise
         except PipelineError as error:
             return self._buried(record, error)
         except Exception as error:  # noqa: BLE001 - the boundary of a record: a bug in a job costs the record, not the run
             return self._buried(record, self._bug(error))
-
-    def _bounded(self, item: Item) -> Item:
-        if self._work.bounded and item.output_tokens is None:
-            message = "a budget needs a limit of output tokens for every request: set max_output_tokens"
-            if is_batch_line(item.record.data):
-                raise Rejected(message, code="unbounded")
-            raise UsageError(message)
-        return item
 
     async def _work_on(self) -> None:
         while not self._stopping.is_set():
@@ -225,7 +219,7 @@ class Engine:
             settlement = self._settlement(request, response, again=batch.attempts == 0)
             del response  # its vectors or texts are in the result lines now, and would double what waits for the disk
             await self._journal.settle(settlement)
-            self._settled(len(settlement.results), len(settlement.dead))
+            self._settled(len(settlement.results), settlement.dead)
 
     def _return(self, batch: Batch, error: PipelineError) -> None:
         """Take a batch back in smaller pieces: one by one where its answers were mixed up, else in halves."""
@@ -248,7 +242,7 @@ class Engine:
             body=content,
             items=items,
             model=str(body["model"]),
-            tokens=self._calibration.charge(estimate, _UNBOUNDED_CHARGE if unbounded else output),
+            tokens=self._calibration.charge(estimate, UNBOUNDED_CHARGE if unbounded else output),
             input_bound=max(len(content), estimate),
             output_bound=output,
             service_tier=tier if isinstance(tier, str) else None,
@@ -278,9 +272,8 @@ class Engine:
                 dead.append(self._refused(item.record, error, request))
                 continue
             results.append(Result(item.record.line, content))
-        day = datetime.fromtimestamp(self._clock.now(), UTC).date().isoformat()
         attempt = attempt_number(response.attempt)
-        return Settle(attempt, response.cost_nusd, response.usage, response.model, day, results, dead)
+        return Settle(attempt, response.cost_nusd, response.usage, response.model, results, dead)
 
     def _line(self, response: Response, record: Record, answer: Mapping[str, Json], usage: Usage, cost: int) -> bytes:
         identity = f"{response.attempt}-{record.line}-{cost}"
@@ -297,11 +290,15 @@ class Engine:
         return self._buried(record, refusal)
 
     async def _give_up(self, batch: Batch, error: PipelineError) -> None:
-        await self._journal.bury([self._buried(item.record, error) for item in batch.items])
-        self._settled(0, len(batch.items))
+        dead = [self._buried(item.record, error) for item in batch.items]
+        await self._journal.bury(dead)
+        self._settled(0, dead)
 
-    def _settled(self, ok: int, failed: int) -> None:
+    def _settled(self, ok: int, dead: Sequence[DeadLetter]) -> None:
+        failed = len(dead)
         self._failed += failed
+        for letter in dead:
+            self._observers.see(RecordFailed(letter.line, letter.custom_id, letter.code))
         self._observers.see(RecordsSettled(ok, failed))
         most = self._work.most_failures(self._records)
         if failed and most is not None and self._failed > most:

@@ -37,8 +37,12 @@ class RunStarted(NamedTuple):
     """The run holds the lock of its output and begins."""
 
 
-class SoftBudgetReached(NamedTuple):
-    """What was spent has reached the soft budget. The run goes on."""
+class RecordFailed(NamedTuple):
+    """A record became a dead letter; it is among those that the next `RecordsSettled` counts."""
+
+    line: int
+    custom_id: str
+    code: str
 
 
 class Paused(NamedTuple):
@@ -46,6 +50,13 @@ class Paused(NamedTuple):
 
     seconds: float
     reason: str
+
+
+class SoftBudgetReached(NamedTuple):
+    """What was spent, or may have been, has reached the soft budget; once for each output."""
+
+    spent_nusd: int
+    soft_nusd: int
 
 
 class Notice(NamedTuple):
@@ -56,9 +67,9 @@ class Notice(NamedTuple):
     message: str
 
 
-Event = AttemptSent | AttemptEnded | RecordsSettled | RunStarted | SoftBudgetReached | Paused | Notice
+Event = AttemptSent | AttemptEnded | RecordsSettled | RecordFailed | RunStarted | SoftBudgetReached | Paused | Notice
 _KINDS: tuple[type[Event], ...] = (
-    AttemptSent, AttemptEnded, RecordsSettled, RunStarted, SoftBudgetReached, Paused, Notice,
+    AttemptSent, AttemptEnded, RecordsSettled, RecordFailed, RunStarted, SoftBudgetReached, Paused, Notice,
 )  # fmt: skip
 
 

@@ -54,6 +54,8 @@ class JobSpec:
     max_output_tokens: int | None = None
     """Put into every request that names no limit of its own."""
     vectors: Literal["floats", "base64"] = "floats"
+    bounded: bool = False
+    """A budget must be kept: a limit that the API sets where a request names none is put into the request."""
 
 
 class Job(Protocol):

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from pipeline.backends.base import Backend
 from pipeline.backends.endpoint import Endpoint
 from pipeline.backends.http import HttpBackend
 from pipeline.clock import SystemClock
-from pipeline.config import Loaded, fingerprint
+from pipeline.config import Loaded, fingerprint, shutdown_before, values
 from pipeline.core.backoff import RetryBudget, RetryPolicy
 from pipeline.core.circuit import CircuitPolicy
 from pipeline.core.packing import Packer
@@ -40,14 +41,19 @@ from pipeline.middleware.validation import Validation
 from pipeline.notifying import audience
 from pipeline.observers.notify import Notifier
 from pipeline.observers.pacing import Plan
+from pipeline.observers.recorded import About, Setting
+from pipeline.observers.recorder import Recorder
 from pipeline.observers.snapshot import Snapshot
-from pipeline.observers.status import RunName, Status
+from pipeline.observers.spending import RunName
+from pipeline.observers.status import Status
 from pipeline.observers.summary import Summary
 from pipeline.observers.tally import Tally
 from pipeline.observers.watchdog import Watchdog
+from pipeline.secret import redact_patterns
 from pipeline.storage.changes import accept_changes
 from pipeline.storage.checkpoint import open_ledger, open_output
 from pipeline.storage.commit import Journal
+from pipeline.storage.commitments import Commitments
 from pipeline.storage.entries import Entry
 from pipeline.storage.filesystem import refuse_network
 from pipeline.storage.finish import finish, set_aside, write_dead_letters
@@ -57,9 +63,12 @@ from pipeline.storage.repair import Repaired, repair
 from pipeline.storage.shared_limits import SharedLimits
 from pipeline.storage.source import Source
 from pipeline.storage.state import Lock, Places, make_private
+from pipeline.storage.usage_file import UsageLogError, usage_log_path
 from pipeline.types import BadLine, Record
 
 _SHOWN_BAD = 20
+_LONGEST_RUN = 7 * 86_400.0
+"""Seconds that a run without a deadline is taken to last at most: nothing has been read yet that would tell."""
 _PROOF = 2.0
 """Seconds that the first request of a run goes alone: a wrong key costs one request, a slow server no time."""
 
@@ -179,12 +188,20 @@ class Run:
         ledger = open_ledger(places, fingerprint(self._loaded))
         stack.callback(ledger.close)
         ledger.budget.cap, ledger.budget.soft = parts.cap_nusd, parts.soft_nusd
-        self._status.opened(ledger, parts.prices)
+        self._status.opened(ledger, parts.prices, capped=bool(parts.caps))
         same_input = await self._compare_input(ledger, source, places)
         if ledger.meta["phase"] == "complete" and same_input and self._earlier.retry is None:
             self._opened(places.output, ledger)
             return
         await self._work(stack, parts, source, ledger, places)
+
+    def _warn_of_shutdown(self) -> None:
+        """Say so where the model is switched off before the run can be expected to have ended."""
+        config, now = self._loaded.config, datetime.now(UTC)
+        end = now + timedelta(seconds=config.deadline or _LONGEST_RUN)
+        shutdown = shutdown_before(self._loaded, config.model, end) if config.model is not None else None
+        if shutdown is not None:
+            self.observers.see(Notice("warning", shutdown.warning(now.date())))
 
     async def _compare_input(self, ledger: Ledger, source: Source, places: Places) -> bool:
         """Return whether the input is the very file that was read before; where it is not, it may only have grown.
@@ -214,6 +231,7 @@ class Run:
         self.observers.see(Notice("warning", text + lost))
 
     async def _work(self, stack: ExitStack, parts: Parts, source: Source, ledger: Ledger, places: Places) -> None:
+        self._warn_of_shutdown()
         _, log, recovered = open_output(ledger, places)
         stack.callback(log.close)
         if recovered.torn:
@@ -223,17 +241,28 @@ class Run:
             if self._earlier.retry is not None and not ledger.revive(self._earlier.retry) and ledger.failed:
                 self.observers.see(Notice("warning", f"none of the {ledger.failed} dead letters is meant by --where"))
         self._opened(log.path, ledger)
-        journal = Journal(ledger, log, committed=self._follower.committed if self._follower is not None else None)
+        recorder = Recorder(places.history, _about(self._loaded, parts), ledger, self._tally, self._clock)
+        self.observers.add(recorder, *Recorder.KINDS)
+        ledger.commitments = await self._commitments(parts, ledger, places)
+        journal = Journal(
+            ledger,
+            log,
+            remark=lambda text: self.observers.see(Notice("warning", text)),
+            committed=self._follower.committed if self._follower is not None else None,
+        )
         journal.start()
         try:
-            complete = await self._send(parts, source, ledger, journal)
+            complete = await self._send(parts, source, ledger, journal, recorder)
         finally:
-            await journal.close(self._status.day())
+            await journal.close()
+            if ledger.commitments is not None:
+                ledger.commitments.close()
             if journal.failure is not None:
                 raise journal.failure
             with ledger.transaction():
                 ledger.set_meta(requests=self._status.requests(), price_sources=self._status.price_sources())
             write_dead_letters(ledger, places)
+            await recorder.end()
         if not complete or ledger.done.total != ledger.records_read:
             raise StateMismatch(f"{ledger.records_read - ledger.done.total} records have no outcome: run again")
         lines = sum(chunk.lines for chunk in ledger.chunks.values())
@@ -243,7 +272,21 @@ class Run:
         if self._follower is not None:
             self._follower.opened(output, ledger)
 
-    async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal) -> bool:
+    async def _commitments(self, parts: Parts, ledger: Ledger, places: Places) -> Commitments | None:
+        """This run's claims under monthly caps; None where there are none to keep."""
+        if not parts.caps:
+            return None
+        config = self._loaded.config
+        try:
+            path = usage_log_path(self._loaded.environ)
+        except UsageLogError as error:
+            raise UsageError(f"a monthly cap cannot be kept: {error}") from error
+        commitments = Commitments(path, parts.caps, ledger.name, config.endpoint, places.lock)
+        if config.model is None or parts.caps.on(config.model):
+            await asyncio.to_thread(commitments.begin, ledger.needs())
+        return commitments
+
+    async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal, recorder: Recorder) -> bool:
         config = self._loaded.config
         done = ledger.done
 
@@ -263,21 +306,23 @@ class Run:
                 keep=config.output.keep,
                 workers=2 * parts.limits.concurrency,
                 live=source.identity is None,
-                bounded=parts.cap_nusd is not None,
+                require_bound=parts.require_bound,
                 most_failures=parts.most_failures,
             )
             self._engine = engine = Engine(work, backend, drain, journal, self._clock, self.observers)
-            watchdog = Watchdog(config.timeout, lambda: len(drain.on_wire))
+            watchdog = Watchdog(config.timeout, lambda: journal.in_flight)
             self.observers.add(watchdog, AttemptEnded)
             beside = [asyncio.create_task(self._status.tick(self.observers)), asyncio.create_task(watchdog.turn())]
+            beside.append(asyncio.create_task(self._status.share(self.observers)))
             beside.append(asyncio.create_task(throttle.keep_in_step()))
+            beside.append(asyncio.create_task(recorder.keep(self.observers)))
             deadline = self._deadline(engine)
             if self._interrupted is not None:
                 engine.stop(self._interrupted)
             try:
                 return await engine.run(config.drain)
             finally:
-                self._status.sent()
+                self._status.sent(self.observers)
                 for task in beside:
                     task.cancel()
                 shared.close()
@@ -291,7 +336,12 @@ class Run:
         clock, observers, config = self._clock, self.observers, self._loaded.config
         backend: Backend = Validation(http, parts.job, observers, parts.endpoint.redact)
         backend = Trace(backend, clock, observers)
-        budget = ledger.budget
+        budget, commitments = ledger.budget, ledger.commitments
+
+        def is_scarce(amount: int) -> bool:
+            left = (budget.remaining, commitments.left if commitments is not None else None)
+            return any(each is not None and each < amount * parts.limits.concurrency for each in left)
+
         backend = Reservation(
             backend,
             journal,
@@ -299,7 +349,7 @@ class Run:
             clock,
             allow_rebill=self._earlier.allow_rebill,
             shrink=parts.exact_bound,
-            scarce=lambda amount: _is_scarce(budget.remaining, amount * parts.limits.concurrency),
+            scarce=is_scarce,
         )
         drain = Drain(backend)
         throttle = Throttle(drain, parts.limits, clock, observers, lanes=shared)
@@ -317,13 +367,12 @@ class Run:
 
     def _pages(self, source: Source, ledger: Ledger) -> Callable[[], AsyncIterator[Page]]:
         known = [ledger.chunks[number] for number in sorted(ledger.chunks)]
-        size = source.identity.size if source.identity is not None else None
 
         async def pages() -> AsyncIterator[Page]:
             async for page in source.pages(known, ledger.complete_chunk):
                 if self._follower is not None:
                     await self._follower.ready()
-                self._status.read(page.chunk.end, size)
+                self._status.read(_share_read(page, source.plain_size, self._loaded.config.limit))
                 yield page
             self._status.read_to_end()
 
@@ -342,13 +391,41 @@ async def run(loaded: Loaded, earlier: Earlier = CARRY_ON) -> Summary:
     return await Run(loaded, earlier).execute()
 
 
-def _is_scarce(remaining: int | None, wanted: int) -> bool:
-    return remaining is not None and remaining < wanted
+def _share_read(page: Page, size: int | None, limit: int | None) -> float | None:
+    """How much of the input has been read with `page`: by its bytes, or by the lines that are wanted of it."""
+    shares = [page.chunk.end / size] if size else []
+    shares += [page.last_line / limit] if limit else []
+    return min(1.0, max(shares)) if shares else None
 
 
 def _name(loaded: Loaded) -> RunName:
     config, limits = loaded.config, loaded.config.limits
-    return RunName(config.job, config.name, config.endpoint, limits.rpm, limits.tpm)
+    return RunName(
+        config=str(loaded.path.absolute()),
+        job=config.job,
+        name=config.name,
+        endpoint=config.endpoint,
+        model=config.model or "",
+        tags=tuple(f"{key}={value}" for key, value in sorted(config.tags.items())),
+        rpm=limits.rpm,
+        tpm=limits.tpm,
+    )
+
+
+def _about(loaded: Loaded, parts: Parts) -> About:
+    config, limits = loaded.config, parts.limits
+    return About(
+        model=config.model or "",
+        endpoint=config.endpoint,
+        rpm=limits.rpm,
+        tpm=limits.tpm,
+        concurrency=limits.concurrency,
+        max_items=parts.max_items,
+        rates=parts.prices.rates(config.model, time.time()) if config.model else None,
+        settings=[Setting(key, redact_patterns(value), str(origin)) for key, value, origin in values(loaded)],
+        caps=parts.caps.all,
+        cap_keys=parts.caps.keys,
+    )
 
 
 def _identity(source: Source, limit: int | None) -> str:

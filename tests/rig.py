@@ -28,8 +28,8 @@ from pipeline.observers.tally import Tally
 from pipeline.storage.commit import Journal
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.lines import Chunk, Page
-from pipeline.types import DeadLetter, Json, Request, Response
-from tests.storage.outputs import DAY, open_both, places_in
+from pipeline.types import DeadLetter, Item, Json, Request, Response
+from tests.storage.outputs import open_both, places_in
 from tests.virtual import LoopClock
 
 PRICE = Price(Rates(1_000_000, 500_000, 1_000_000, 2_000_000, 2_000_000), source="test")
@@ -91,7 +91,7 @@ async def run(
     workers: int = 4,
     job: Job | None = None,
     wrap: Callable[[Backend], Backend] = lambda backend: backend,
-    bounded: bool = False,
+    require_bound: Callable[[Item], Item] = lambda item: item,
 ) -> Ended:
     """Send `records` through the engine and return what became of them. The ledger in `directory` is continued."""
     ledger, log, _ = open_both(places_in(directory))
@@ -113,7 +113,7 @@ async def run(
         packer=Packer(max_items, 100_000),
         keep=["text"],
         workers=workers,
-        bounded=bounded,
+        require_bound=require_bound,
     )
     stopped: PipelineError | None = None
     complete = False
@@ -121,7 +121,7 @@ async def run(
         complete = await Engine(work, wrap(drain), drain, journal, clock, observers).run(drain=1)
     except PipelineError as error:
         stopped = error
-    await journal.close(DAY)
+    await journal.close()
     lines = [orjson.loads(line) for line in log.path.read_bytes().splitlines()]
     dead = {letter.line: letter for letter in ledger.dead_letters()}
     ledger.check()

@@ -19,7 +19,7 @@ from pipeline.errors import (
     UsageError,
 )
 from pipeline.job import JobSpec
-from pipeline.types import Request, Response
+from pipeline.types import Item, Request, Response
 from tests.rig import answer, echo, prompts, run
 
 TEXTS = [{"text": f"text {number}"} for number in range(1, 46)]
@@ -176,9 +176,12 @@ async def test_a_larger_budget_goes_on_where_the_smaller_one_ended(tmp_path: Pat
     assert sum(len(request.items) for request in second.requests) == 45 - len(first.lines)
 
 
-async def test_a_budget_refuses_requests_that_nothing_bounds(tmp_path: Path) -> None:
+async def test_a_budget_may_refuse_requests_that_nothing_bounds(tmp_path: Path) -> None:
+    def refuse(item: Item) -> Item:
+        raise UsageError("set max_output_tokens")
+
     spec = JobSpec("m", TextTokenizer("o200k_base"), templates={"prompt": lambda data: str(data["text"])})
-    ended = await run(tmp_path, TEXTS[:3], cap=10**9, job=Chat(spec), bounded=True)
+    ended = await run(tmp_path, TEXTS[:3], cap=10**9, job=Chat(spec), require_bound=refuse)
 
     assert isinstance(ended.stopped, UsageError)
     assert ended.requests == []

@@ -71,6 +71,8 @@ class Keys(TypedDict, total=False):
     max_failures: int | str | None
     limit: int | None
     strict: bool
+    notify: Mapping[str, Any]
+    heartbeat: Mapping[str, Any]
 
 
 ConfigLike = PathText | Mapping[str, Any] | Loaded

@@ -29,6 +29,8 @@ COMMANDS = {
     "run": Entry("pipeline.cli.run", "run", "Run a config; the same command again carries on where it stopped."),
     "retry": Entry("pipeline.cli.run", "retry", "Send the dead letters of an output again, and nothing else."),
     "status": Entry("pipeline.cli.status", "status", "Progress of a run, of this or another process."),
+    "report": Entry("pipeline.cli.report", "report", "One static HTML page about the last run of an output."),
+    "dashboard": Entry("pipeline.cli.dashboard", "dashboard", "Serve a live page about all runs on this machine."),
     "usage": Entry("pipeline.cli.usage", "usage", "What all jobs have spent, by day, job or model."),
     "check": Entry(
         "pipeline.cli.check", "check", "Validate an input, or that an output answers its input exactly once."

@@ -16,7 +16,7 @@ from pipeline.cli.keys import config_keys
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]
 
-_NO_CONFIGS = {"endpoints.yaml", "prices.yaml"}
+_NO_CONFIGS = {"endpoints.yaml", "models.yaml", "prices.yaml"}
 _MOST = 200
 _TOP_KEY = re.compile(r"^([A-Za-z0-9_][\w.-]*)\s*:", re.MULTILINE)
 

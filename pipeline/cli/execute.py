@@ -48,7 +48,7 @@ def execute(execution: Execution) -> int:
     """Run to the end, or to what stops it, and return the exit code."""
     to_stdout = wants_stdout(execution.loaded)
     if execution.ask:
-        confirm(execution.loaded, fresh=execution.earlier.fresh)
+        confirm(execution.loaded, execution.earlier)
     summary = run_loop(watched(execution))
     if to_stdout and summary["state"] == "complete":
         copy_to_stdout(Path(summary["output"]))

@@ -53,6 +53,7 @@ FLAGS = (
 )
 
 
+_CONFIG = click.argument("config", type=click.Path(path_type=Path), shell_complete=completers.configs)
 _ASSIGN = click.option(
     "--set",
     "assignments",
@@ -68,7 +69,16 @@ def config_and_flags(function: _Function) -> _Function:
     function = _ASSIGN(function)
     for flag in reversed(FLAGS):
         function = _option(flag)(function)
-    return click.argument("config", type=click.Path(path_type=Path), shell_complete=completers.configs)(function)
+    return _CONFIG(function)
+
+
+def config_and_places(function: _Function) -> _Function:
+    """Give a command that only looks at an output its CONFIG and what says where the output lies, for `overrides`."""
+    function = _ASSIGN(function)
+    for flag in reversed(FLAGS):
+        if flag.key in ("output.path", "state"):
+            function = _option(flag._replace(names=flag.names[-1:]))(function)
+    return _CONFIG(function)
 
 
 def _option(flag: Flag) -> Callable[[_Function], _Function]:
@@ -88,9 +98,9 @@ def overrides(values: Mapping[str, Json]) -> dict[str, Json]:
     """Return the config keys that the flags set.
 
     Args:
-        values: What click hands to a command with `config_and_flags`.
+        values: What click hands to a command with `config_and_flags` or `config_and_places`.
     """
-    given = {flag.key: values[flag.parameter] for flag in FLAGS if values[flag.parameter] is not None}
+    given = {flag.key: values[flag.parameter] for flag in FLAGS if values.get(flag.parameter) is not None}
     return dict(_assignment(text) for text in values["assignments"]) | given
 
 

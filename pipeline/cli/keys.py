@@ -6,9 +6,8 @@ import ast
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import pipeline
-
 _PACKAGE = "pipeline.config."
+_SCHEMAS = Path(__file__).parent.parent / "config"
 _SCHEMA = "groups"
 _ROOT = "Config"
 
@@ -33,7 +32,7 @@ class _Classes:
         return self._found.get(name)
 
     def _read(self, module: str) -> None:
-        path = Path(pipeline.__file__).with_name("config") / f"{module}.py"
+        path = _SCHEMAS / f"{module}.py"
         for node in ast.parse(path.read_bytes()).body:
             if isinstance(node, ast.ClassDef):
                 self._found[node.name] = node

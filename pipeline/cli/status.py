@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import orjson
@@ -16,7 +13,7 @@ from pipeline.cli.flags import again, config_and_flags, overrides
 from pipeline.cli.load import load_config
 from pipeline.cli.streams import say
 from pipeline.cli.summary import summary_block
-from pipeline.errors import StateMismatch
+from pipeline.observers.look import Seen, look
 from pipeline.storage.state import Places
 from pipeline.types import Json
 
@@ -45,20 +42,6 @@ def status(config: Path, watch: bool, as_json: bool, **values: Json) -> int:
     return 0
 
 
-class Seen(NamedTuple):
-    """One look at a run."""
-
-    summary: Json
-    """As in `status.json`; None where no run has begun."""
-    holder: str | None
-    """Who holds the lock: `pid N since T`; None where nobody runs."""
-
-    @property
-    def died(self) -> bool:
-        """Whether the run ended without a last word."""
-        return self.summary is not None and self.summary["state"] == "running" and self.holder is None
-
-
 def _watch(places: Places) -> Iterator[Seen]:
     seen = look(places)
     yield seen
@@ -66,46 +49,6 @@ def _watch(places: Places) -> Iterator[Seen]:
         time.sleep(_PERIOD)
         seen = look(places)
         yield seen
-
-
-def look(places: Places) -> Seen:
-    """Return what is known of the run of an output.
-
-    Raises:
-        StateMismatch: The status file is none.
-    """
-    summary = _read(places)
-    if summary is not None and summary["state"] != "running":
-        # It is over; its lock is left alone, so that the next run is not kept from it even for a moment.
-        return Seen(summary, None)
-    holder = lock_holder(places.lock)
-    # What ended in between has said so by now.
-    return Seen(_read(places), holder)
-
-
-def _read(places: Places) -> Json:
-    try:
-        return orjson.loads(places.status.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise StateMismatch(f"{places.status} cannot be read: it is no status file of pipeline") from error
-
-
-def lock_holder(path: Path) -> str | None:
-    """Return who holds a lock, or None where nobody does. Tries it, shared, for no longer than the look."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return os.pread(descriptor, 200, 0).decode("ascii", "replace").strip() or "a process that is just starting"
-    else:
-        return None
-    finally:
-        os.close(descriptor)
 
 
 def _text(seen: Seen, places: Places, commands: Mapping[str, str]) -> str:

@@ -54,7 +54,7 @@ def next_command(summary: Json, commands: Mapping[str, str]) -> str:
     if summary["state"] == "running":
         return ""
     if summary["state"] != "complete":
-        return commands["run"] + ("   (with a larger --budget or --deadline)" if summary["exit_code"] == 4 else "")
+        return commands["run"] + ("   (with a larger budget or deadline)" if summary["exit_code"] == 4 else "")
     return commands["retry"] if summary["records"]["failed"] else ""
 
 

@@ -22,7 +22,10 @@ from pipeline.observers.log import printable
 from pipeline.observers.progress import money
 from pipeline.storage.usage import Grouping, UsageLog, UsageLogError, UsageTotal, usage_log_path
 
-_HEAD = ("requests", "input", "cached", "written", "output", "reasoning", "spent", "retried", "unknown ≤", "unpriced")
+_HEAD = (
+    "requests", "input", "cached", "written", "output", "reasoning", "spent", "retried", "unknown ≤", "saved",
+    "unpriced",
+)  # fmt: skip
 
 
 @click.group(invoke_without_command=True)
@@ -34,7 +37,8 @@ _HEAD = ("requests", "input", "cached", "written", "output", "reasoning", "spent
 def usage(context: click.Context, by: Grouping, since: date | None, as_csv: bool, as_json: bool) -> None:
     """Show what all jobs have spent, from the usage log.
 
-    With --by tag a job counts in full under each of its tags, so the rows may add up to more than the total.
+    With --by tag a job counts in full under each of its tags, so the rows may add up to more than the total. Saved is
+    what cached input would have cost more at the full price. Runs are kept apart for 400 days, then by month.
 
     Example: pipeline usage --by model --since 30d
     """
@@ -111,5 +115,6 @@ def _as_table(by: Grouping, rows: Sequence[UsageTotal], total: UsageTotal) -> st
 
 def _cells(row: UsageTotal) -> list[str]:
     counts = [row.requests, row.input, row.cached, row.cache_write, row.output, row.reasoning]
-    sums = [money(nusd) for nusd in (row.ok_nusd + row.retried_nusd, row.retried_nusd, row.unknown_nusd)]
-    return [printable(row.key) or "(none)", *(f"{count:,}" for count in counts), *sums, f"{row.unpriced:,}"]
+    sums = [row.ok_nusd + row.retried_nusd, row.retried_nusd, row.unknown_nusd, row.saved_nusd]
+    shown = [*(f"{count:,}" for count in counts), *map(money, sums), f"{row.unpriced:,}"]
+    return [printable(row.key) or "(none)", *shown]

@@ -1,7 +1,7 @@
 """YAML → frozen values; errors with file, line and key."""
 
 from pipeline.config.base_url import check_url, host_of
-from pipeline.config.display import show
+from pipeline.config.display import show, values
 from pipeline.config.endpoints import EndpointConfig
 from pipeline.config.groups import Config, Message
 from pipeline.config.identity import fingerprint
@@ -11,6 +11,7 @@ from pipeline.config.loading import Loaded, load
 from pipeline.config.mail_server import mail_server
 from pipeline.config.origin import Origin
 from pipeline.config.schema import schema
+from pipeline.config.shutdowns import Shutdown, shutdown_before
 from pipeline.config.template import compile_template
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Loaded",
     "Message",
     "Origin",
+    "Shutdown",
     "check_url",
     "compile_template",
     "fingerprint",
@@ -30,4 +32,7 @@ __all__ = [
     "resolve_job",
     "schema",
     "show",
+    "shutdown_before",
+    "values",
+    "variable_of",
 ]

@@ -28,15 +28,16 @@ def show(loaded: Loaded, *, origin: bool = True) -> list[str]:
 
     Of secrets the references are shown; the values are not even read.
     """
-    rows = list(_rows(loaded))
+    rows = list(values(loaded))
     keys = max(len(key) for key, _, _ in rows)
-    values = min(_WIDEST, max(len(value) for _, value, _ in rows))
+    width = min(_WIDEST, max(len(value) for _, value, _ in rows))
     if not origin:
         return [f"{key:{keys}}  {value}" for key, value, _ in rows]
-    return [f"{key:{keys}}  {value:{values}}  {place}" for key, value, place in rows]
+    return [f"{key:{keys}}  {value:{width}}  {place}" for key, value, place in rows]
 
 
-def _rows(loaded: Loaded) -> Iterator[tuple[str, str, Origin]]:
+def values(loaded: Loaded) -> Iterator[tuple[str, str, Origin]]:
+    """Yield every value that holds: key, value as JSON, and where it came from. Of secrets the references only."""
     for loc, value in leaves(loaded.config):
         if value is not None:
             key = dotted(loc)
@@ -61,4 +62,6 @@ def _json(value: object) -> str:
 def _plain(value: object) -> Json:
     if isinstance(value, Message):
         return value.model_dump()
+    if isinstance(value, Decimal):
+        return float(value)
     raise TypeError(f"a config holds no {type(value).__name__}")

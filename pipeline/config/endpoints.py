@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -14,13 +15,15 @@ from pipeline.config.base_url import check_base_url, host_of
 from pipeline.config.document import Document, read_document
 from pipeline.config.fields import nearest
 from pipeline.config.group import FieldName, Group
-from pipeline.config.groups import Count, ModelLimits
+from pipeline.config.groups import Count, ModelLimits, Usd
 from pipeline.config.keys import check_reference, variable_of
 from pipeline.config.origin import Origin, Problem, dotted, refusal
+from pipeline.config.quantities import nano_usd
 from pipeline.config.settings import check
+from pipeline.core.limits import key_for
+from pipeline.core.monthly import MonthlyCap
 
 FILE = "endpoints.yaml"
-_OTHERS = "default"
 _PROVIDERS = {
     "api.deepseek.com": "deepseek",
     "api.fireworks.ai": "fireworks",
@@ -31,6 +34,13 @@ _PROVIDERS = {
     "openrouter.ai": "openrouter",
 }
 """Hosts whose prices genai-prices has, by its names for them."""
+
+
+class EndpointLimits(ModelLimits):
+    """The limits of one model of an endpoint, or of all that a prefix or `default` stands for."""
+
+    monthly_usd: Usd | None = None
+    """The most that all jobs may spend on it in a calendar month (UTC); models of one prefix or `default` together."""
 
 
 class Bounds(Group):
@@ -55,7 +65,9 @@ class Entry(Group):
     """Whose prices hold: a provider of genai-prices or of prices.yaml. By default the host tells."""
     prices: Literal["free"] | None = None
     """`free` for a server that bills nothing."""
-    limits: Mapping[str, ModelLimits] = Field(default_factory=dict)
+    monthly_usd: Usd | None = None
+    """The most that all jobs which share the usage log may spend here in a calendar month (UTC)."""
+    limits: Mapping[str, EndpointLimits] = Field(default_factory=dict)
     """The account's limits by model, by prefix ending in `*`, or `default` for all others."""
     batch: Bounds = Bounds()
 
@@ -73,6 +85,17 @@ class EndpointConfig:
     """For prices; `free` where nothing is billed, the host where nothing is known."""
     max_items: int | None
     max_tokens: int | None
+    monthly_usd: Decimal | None = None
+    monthly_usd_by_model: Mapping[str, Decimal | None] | None = None
+    """By key of its limits, of which at least one has a cap; None where none has."""
+
+    @property
+    def caps(self) -> Sequence[MonthlyCap]:
+        """The monthly caps of the endpoint and of its models."""
+        whole = [(f"monthly_usd of endpoint {self.name}", None, self.monthly_usd)]
+        models = (self.monthly_usd_by_model or {}).items()
+        parts = [(f"limits.{key}.monthly_usd of endpoint {self.name}", key, usd) for key, usd in models]
+        return [MonthlyCap(name, nano_usd(usd), self.name, key) for name, key, usd in whole + parts if usd is not None]
 
 
 class Chosen(NamedTuple):
@@ -127,9 +150,13 @@ def _chosen(name: str, document: Document, model: str | None, environ: Mapping[s
         provider=_provider(entry, base_url),
         max_items=entry.batch.max_items,
         max_tokens=entry.batch.max_tokens,
+        monthly_usd=entry.monthly_usd,
+        monthly_usd_by_model=_monthly_caps(entry.limits),
     )
     key, limits = _limits(entry.limits, model or "")
     origins = {field: document.origin((name, field)) for field in Entry.model_fields if (name, field) in document.lines}
+    if "limits" in origins:
+        origins["monthly_usd_by_model"] = origins["limits"]
     origins |= {f"limits.{limit}": document.origin((name, "limits", key, limit)) for limit in limits}
     return Chosen(endpoint, limits, origins | {"base_url": origin})
 
@@ -163,8 +190,12 @@ def _provider(entry: Entry, base_url: str) -> str:
     return entry.provider or _PROVIDERS.get(host) or _PROVIDERS.get(own, host)
 
 
-def _limits(limits: Mapping[str, ModelLimits], model: str) -> tuple[str, Mapping[str, int]]:
+def _limits(limits: Mapping[str, EndpointLimits], model: str) -> tuple[str, Mapping[str, int]]:
     """The limits of a model: its own, else those of the longest prefix, else the default."""
-    matching = [key for key in limits if key == model or (key.endswith("*") and model.startswith(key[:-1]))]
-    key = max(matching, key=lambda key: (key == model, len(key)), default=_OTHERS)
-    return key, limits[key].model_dump(exclude_none=True) if key in limits else {}
+    key = key_for(model, limits.keys())
+    return key, limits[key].model_dump(exclude_none=True, exclude={"monthly_usd"}) if key in limits else {}
+
+
+def _monthly_caps(limits: Mapping[str, EndpointLimits]) -> Mapping[str, Decimal | None] | None:
+    caps = {key: each.monthly_usd for key, each in limits.items()}
+    return caps if any(caps.values()) else None

@@ -149,14 +149,16 @@ class Retry(Group):
 
 
 class Budget(Group):
-    """What may be spent on this output, over all its runs, in US dollars."""
+    """What may be spent, in US dollars: on this output, over all its runs, unless a key says otherwise."""
 
     hard_usd: Usd | None = None
     """The run stops before it could spend more."""
     soft_usd: Usd | None = None
     """The run says so when it has spent this much."""
+    monthly_usd: Usd | None = None
+    """The most that all jobs which share the usage log may spend in a calendar month (UTC); this run keeps to it."""
     confirm_above: Usd | None = None
-    """A run that is estimated to cost more asks first, unless --yes is given."""
+    """A run of which what is left may cost more asks first, or is refused where nobody can be asked, without --yes."""
 
     @model_validator(mode="after")
     def _soft_is_no_higher_than_hard(self) -> Budget:
@@ -173,6 +175,11 @@ class Budget(Group):
     def soft_nusd(self) -> int | None:
         """`soft_usd` in nano-USD."""
         return None if self.soft_usd is None else nano_usd(self.soft_usd)
+
+    @property
+    def monthly_nusd(self) -> int | None:
+        """`monthly_usd` in nano-USD."""
+        return None if self.monthly_usd is None else nano_usd(self.monthly_usd)
 
     @property
     def confirm_above_nusd(self) -> int | None:

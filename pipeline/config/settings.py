@@ -59,7 +59,7 @@ class Settings:
             if not isinstance(node, dict) or part not in node:
                 return DEFAULT
             node = node[part]
-        return self._origins.get(loc, DEFAULT)
+        return self._origins.get(loc) or (DEFAULT if self._document.first_line else self._document.origin(loc))
 
     def problem(self, loc: Loc, text: str) -> Problem:
         """Return what is wrong at `loc`, with its place."""

@@ -21,20 +21,21 @@ class Budget:
     does is recorded in full, and nothing more is reserved until the sum fits again.
     """
 
-    __slots__ = ("_warned", "cap", "reserved", "soft", "spent", "unknown")
+    __slots__ = ("cap", "reserved", "soft", "spent", "unknown", "warned")
 
     def __init__(self, cap: int | None, *, soft: int | None = None, spent: int = 0, unknown: int = 0) -> None:
         self.cap = cap
         """The most that may be recorded, in nano-USD; None where there is no limit."""
         self.soft = soft
         """Nano-USD from which `crossed_soft` warns."""
+        self.warned = 0
+        """The soft limit that was warned of before, in this run or an earlier one; 0 where none was."""
         self.spent = spent
         """Cost of answered attempts."""
         self.unknown = unknown
         """Reservations of attempts whose outcome will never be known; an upper bound of what they cost."""
         self.reserved = 0
         """The most that the attempts in flight can cost."""
-        self._warned = False
 
     def __repr__(self) -> str:
         return f"<Budget spent={self.spent} unknown={self.unknown} reserved={self.reserved} cap={self.cap}>"
@@ -81,10 +82,10 @@ class Budget:
         self.reserved -= reserve
 
     def crossed_soft(self) -> bool:
-        """Whether spent and unknown have reached the soft limit; True only the first time that it is asked."""
-        if self._warned or self.soft is None or self.spent + self.unknown < self.soft:
+        """Whether the soft limit is reached, unless it or a higher one was warned of before; True only once."""
+        if self.soft is None or self.soft <= self.warned or self.spent + self.unknown < self.soft:
             return False
-        self._warned = True
+        self.warned = self.soft
         return True
 
 

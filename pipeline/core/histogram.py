@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from math import ceil, log2
+from collections.abc import Mapping
+from math import ceil, isfinite, log2
 from typing import NamedTuple
+
+from pipeline.types import Json
 
 LEAST = 2.0**-10
 """Seconds (1 ms) below which a duration counts as none."""
@@ -60,6 +63,62 @@ class Histogram:
 
     def percentiles(self) -> Percentiles:
         return Percentiles(self.percentile(0.5), self.percentile(0.9), self.percentile(0.99), self.longest)
+
+    def add(self, other: Histogram) -> None:
+        """Count what `other` has counted, too."""
+        self._counts = [mine + theirs for mine, theirs in zip(self._counts, other._counts, strict=True)]
+        self.total += other.total
+        self.longest = max(self.longest, other.longest)
+
+    def bins(self, a_doubling: int) -> list[Bin]:
+        """Return the counts from the shortest duration to the longest, in bins that few enough stand side by side.
+
+        Args:
+            a_doubling: Bins from a duration to twice as much: 1, 2, 3 or 6.
+        """
+        step = _A_DOUBLING // a_doubling
+        edges = [0, *range(1, _LAST + 1, step)]
+        bins = [
+            Bin(_lower(edge), _lower(edge + step if edge else 1), sum(self._counts[edge : edge + step if edge else 1]))
+            for edge in edges
+        ]
+        seen = [number for number, each in enumerate(bins) if each.durations]
+        return bins[seen[0] : seen[-1] + 1] if seen else []
+
+    def as_dict(self) -> dict[str, Json]:
+        """Return what `of` reads: no more than one number a bucket, however many durations there were."""
+        counts = {str(bucket): count for bucket, count in enumerate(self._counts) if count}
+        return {"counts": counts, "total": round(self.total, 3), "longest": round(self.longest, 6)}
+
+    @classmethod
+    def of(cls, data: Mapping[str, Json]) -> Histogram:
+        """Return the histogram that `as_dict` described.
+
+        Raises:
+            KeyError, TypeError, ValueError, IndexError: Something else is described.
+        """
+        read = cls()
+        for bucket, count in data["counts"].items():
+            read._counts[int(bucket)] = int(count)
+        read.total, read.longest = float(data["total"]), float(data["longest"])
+        if not isfinite(read.total + read.longest):
+            raise ValueError("a histogram's sums are numbers")
+        return read
+
+
+class Bin(NamedTuple):
+    """Durations of at least `lower` and less than `upper` seconds."""
+
+    lower: float
+    upper: float
+    durations: int
+
+
+def _lower(bucket: int) -> float:
+    """Return the shortest duration of a bucket."""
+    if bucket == 0:
+        return 0.0
+    return float("inf") if bucket > _LAST else 2.0 ** ((bucket - _SHIFT) / _A_DOUBLING)
 
 
 def _middle(bucket: int) -> float:

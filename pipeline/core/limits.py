@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+
+OTHERS = "default"
+"""The key of an endpoint's limits for all models that have none of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +31,9 @@ class Limits:
         for name, value in values.items():
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+def key_for(model: str, keys: Collection[str]) -> str:
+    """Return which key of an endpoint's limits is for a model: its own, else the longest prefix*, else `default`."""
+    matching = [key for key in keys if key == model or (key.endswith("*") and model.startswith(key[:-1]))]
+    return max(matching, key=lambda key: (key == model, len(key)), default=OTHERS)

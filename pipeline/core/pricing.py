@@ -84,7 +84,12 @@ class Price:
     source: str = ""
     """Where the price is from: `genai-prices 0.2.3`, `prices.yaml` or `free`."""
     checked: date | None = None
-    """When somebody last compared it with the provider's page, where known."""
+    """When it was last compared with the provider's page, or published in the list it is from; None where unknown."""
+
+    @property
+    def label(self) -> str:
+        """Where the price is from, and of which day it is."""
+        return f"{self.source} of {self.checked}" if self.checked else self.source
 
     def cost(self, usage: Usage) -> int:
         """Return the nano-USD that one request costs; its bound where the usage is an estimate."""
@@ -103,6 +108,18 @@ class Price:
             + reasoning * rates[4]
         )
         return min(self.request - -total // _MTOK, _MOST_NUSD)
+
+    def discount(self, cached: int) -> int:
+        """Return how many nano-USD `cached` input tokens cost less than other input of a short request."""
+        return cached * (self.rates.input - self.rates.cached) // _MTOK
+
+    def least(self, input_tokens: int) -> int:
+        """Return the fewest nano-USD that a request of so many input tokens can cost: no output, the cheapest kind."""
+        return min(
+            self.cost(Usage(input_tokens)),
+            self.cost(Usage(input_tokens, cached=input_tokens)),
+            self.cost(Usage(input_tokens, cache_write=input_tokens)),
+        )
 
     def bound(self, input_tokens: int, output_tokens: int) -> int:
         """Return the most nano-USD that a request of at most so many tokens can cost, whatever their kinds."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from pipeline.core.pricing import CACHED, MINUTE, TIERS, Price, PriceBook, PriceCard, Tier, dearest, tier_named
+from pipeline.core.pricing import CACHED, MINUTE, TIERS, Price, PriceBook, PriceCard, Rates, Tier, dearest, tier_named
 from pipeline.errors import Rejected
 from pipeline.types import Request, Response
 
@@ -18,6 +18,17 @@ class Quote(NamedTuple):
     """None where nobody knows it: the cost is then unknown, never zero."""
     remark: str = ""
     """What the user should read once: the price is not simply that of the model and tier asked for."""
+
+
+class Quotes(NamedTuple):
+    """The prices that a request may be charged."""
+
+    asked: Price
+    """In the tier that it asks for; the dearest where nobody has heard of that."""
+    charged: tuple[Price, ...]
+    """In every tier that may answer: a provider may serve a request in the standard one instead."""
+    batch: Price | None
+    """In the Batch API; None where no price for it is known."""
 
 
 def quote(
@@ -77,21 +88,29 @@ class RequestPrices:
         book: The provider's prices.
         tier: The `service_tier` that the config sets for all requests, or `batch`; None where it sets none.
         refuse_unknown: Whether a request whose price is not known must not be sent: there is a budget to keep.
+        capped: Whether that is so for requests to a model.
         remark: Called once with each sentence that the user should read.
     """
 
     def __init__(
-        self, book: PriceBook, *, tier: str | None, refuse_unknown: bool, remark: Callable[[str], None]
+        self,
+        book: PriceBook,
+        *,
+        tier: str | None,
+        refuse_unknown: bool,
+        remark: Callable[[str], None],
+        capped: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._book = book
         self._tier = tier_named(tier)
-        self._refuse_unknown = refuse_unknown
+        self._refuses_unknown = (lambda _: True) if refuse_unknown else capped
         self._remark = remark
         self._remarked: set[str] = set()
         self._dearest_asked = lru_cache(CACHED)(self._dearest)
         self._quote = lru_cache(CACHED)(self._price)
+        self._quotes = lru_cache(CACHED)(self._all_quotes)
         self.sources: set[str] = set()
-        """Where the prices of the responses so far came from; `unknown` where one had none."""
+        """Where the prices of the responses so far came from, and of which day; `unknown` where one had none."""
 
     def require(self, model: str, at: float) -> None:
         """Check before anything is sent that the price of `model` is known, where there is a budget to keep.
@@ -99,18 +118,42 @@ class RequestPrices:
         Raises:
             UsageError: It is not known.
         """
-        if self._refuse_unknown:
+        if self._refuses_unknown(model):
             self._book.known_price(model, self._tier, at)
 
     def knows(self, model: str, at: float) -> bool:
         """Whether responses by `model` have a price; where not, a cost of 0 is an unknown one."""
         return self._book.card(model, at) is not None
 
+    def rates(self, model: str, at: float) -> Rates | None:
+        """Return what a million tokens of each kind cost in the tier asked for; None where nobody knows it."""
+        price = self._book.price(model, self._tier, at)
+        return price.rates if price is not None else None
+
+    def saved(self, model: str, cached: int, at: float) -> int:
+        """Return what `cached` input tokens cost `model` less, in the tier of the config, than input that is not.
+
+        It is the least: where long requests cost more, or a record asked for a dearer tier, more was saved.
+        """
+        card = self._book.card(model, at)
+        price = card and card.price(self._tier)
+        return 0 if price is None else max(0, price.discount(cached))
+
     def price(self, request: Request, at: float) -> Price | None:
         """Return the dearest price that `request` can be charged when sent at `at`; None where nobody knows it."""
         # A record may name a tier of its own: then it may be charged any.
         own_tier = self._tier == "standard" and b'"service_tier"' in request.body
         return self._dearest_asked(request.model, own_tier, int(at // MINUTE))
+
+    def quotes(self, model: str, named: str | None, at: float) -> Quotes | None:
+        """Return what a request can be charged when sent at `at`, by tier; None where no price is known.
+
+        Args:
+            model: As in the request.
+            named: The `service_tier` in the request, if there is one.
+            at: When it is sent, in seconds since the epoch.
+        """
+        return self._quotes(model, named, int(at // MINUTE))
 
     def bound(self, request: Request, at: float) -> int:
         """Return the most that `request` can cost when sent at `at`; 0 where its price is not known.
@@ -121,17 +164,18 @@ class RequestPrices:
         price = self.price(request, at)
         if price is not None:
             return price.bound(request.input_bound, request.output_bound)
-        if self._refuse_unknown:
+        if self._refuses_unknown(request.model):
             raise Rejected(f"no price is known for model {request.model[:80]!r}", code="unknown_price")
         return 0
 
     def cost(self, request: Request, response: Response, at: float) -> int:
         """Return what `response` cost; 0, with a remark, where nobody knows its price."""
-        price, remark = self._quote(request.model, response.model, response.service_tier, int(at // MINUTE))
+        minute = int(at // MINUTE)
+        price, remark, source = self._quote(request.model, response.model, response.service_tier, minute)
         if remark and remark not in self._remarked and len(self._remarked) < CACHED:
             self._remarked.add(remark)
             self._remark(remark)
-        self.sources.add(price.source if price else "unknown")
+        self.sources.add(source)
         return price.cost(response.usage) if price else 0
 
     def _dearest(self, model: str, own_tier: bool, minute: int) -> Price | None:
@@ -140,8 +184,20 @@ class RequestPrices:
             return None
         return card.dearest() if own_tier else _tier_price(card, self._tier, None)
 
-    def _price(self, asked: str, answered: str, answered_tier: str | None, minute: int) -> Quote:
-        return quote(
+    def _all_quotes(self, model: str, named: str | None, minute: int) -> Quotes | None:
+        card = self._book.card(model, minute * MINUTE)
+        if card is None:
+            return None
+        tier = self._tier if named is None else TIERS.get(named)
+        if tier is None:
+            return Quotes(card.dearest(), tuple(card.tiers.values()), card.tiers.get("batch"))
+        asked = card.price(tier)
+        return None if asked is None else Quotes(asked, (asked, card.tiers["standard"]), card.tiers.get("batch"))
+
+    def _price(
+        self, asked: str, answered: str, answered_tier: str | None, minute: int
+    ) -> tuple[Price | None, str, str]:
+        price, remark = quote(
             self._book,
             asked=asked,
             answered=answered,
@@ -149,3 +205,4 @@ class RequestPrices:
             answered_tier=answered_tier,
             at=minute * MINUTE,
         )
+        return price, remark, price.label if price else "unknown"

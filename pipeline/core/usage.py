@@ -8,7 +8,8 @@ The rules, in their order; the first that applies decides:
 3. less than one input token per item, for several items less than three fifths of the estimate, or less than one output
    token per non-empty choice → `partial`: llama.cpp's server reports only the first prompt of an array
 4. a count above what the provider can have counted → `above_bound`: believed as reported, and worth an alarm
-5. anything else is believed
+5. tokens that are no text (`audio_tokens`, `image_tokens`) → `not_text`: believed, but only text has a price here
+6. anything else is believed
 
 A block that is not believed (1 to 3) becomes the upper bounds, or what it did report where that is more, marked as
 estimated. Three fifths, because estimates are up to 40 % off, plus a token an item for rounding: an honest report of
@@ -28,6 +29,7 @@ MOST_TOKENS = 10**12
 """Counts are cut to this, which nobody can send, so that sums fit the 64-bit integers of the ledger."""
 
 _GARBAGE = -1
+_DETAILS = ("prompt_tokens_details", "input_tokens_details", "completion_tokens_details", "output_tokens_details")
 
 
 class UsageReading(NamedTuple):
@@ -35,7 +37,7 @@ class UsageReading(NamedTuple):
 
     usage: Usage
     remark: str = ""
-    """Empty where the report was believed, else `missing`, `invalid`, `partial` or `above_bound`."""
+    """Empty where there is none, else `missing`, `invalid`, `partial`, `above_bound` or `not_text`."""
 
 
 def read_usage(
@@ -58,8 +60,9 @@ def read_usage(
         return _not_believed("invalid", Usage(), input_bound, output_bound)
     if usage.output < min_output or _input_is_partial(usage.input, estimate, items):
         return _not_believed("partial", usage, input_bound, output_bound)
-    above = usage.input > input_bound or usage.output > output_bound
-    return UsageReading(usage, "above_bound" if above else "")
+    if usage.input > input_bound or usage.output > output_bound:
+        return UsageReading(usage, "above_bound")
+    return UsageReading(usage, "not_text" if _has_more_than_text(block) else "")
 
 
 def _reported(block: Mapping[str, Json], output_bound: int) -> Usage | None:
@@ -104,6 +107,14 @@ def _part(details: Json, kind: str) -> int:
     if not details:
         return 0
     return _count(details, kind) or 0 if isinstance(details, dict) else _GARBAGE
+
+
+def _has_more_than_text(block: Mapping[str, Json]) -> bool:
+    for name in _DETAILS:
+        details = block.get(name)
+        if isinstance(details, dict) and (details.get("audio_tokens") or details.get("image_tokens")):
+            return True
+    return False
 
 
 def _input_is_partial(tokens_in: int, estimate: int, items: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from math import ceil
 from typing import Protocol
 
@@ -26,7 +25,7 @@ class Intents(Protocol):
     async def reserve(self, lines: tuple[int, ...], amount: int, model: str) -> str:
         """Make the intent durable; raises BudgetReached where `amount` nano-USD do not fit."""
 
-    def release(self, attempt: str, *, day: str, billed: bool, ambiguous: bool) -> None:
+    def release(self, attempt: str, *, billed: bool, ambiguous: bool) -> None:
         """Record that the attempt brought no answer."""
 
 
@@ -93,15 +92,11 @@ class Reservation:
             return response.priced(attempt, cost)
         except PipelineError as error:
             ambiguous = error.billed and isinstance(error, Retryable) and not isinstance(error, Malformed)
-            self._release(attempt, at, billed=error.billed, ambiguous=ambiguous)
+            self._intents.release(attempt, billed=error.billed, ambiguous=ambiguous)
             raise
         except Exception:  # a bug: it may have been billed, and others may be waiting for the money set aside
-            self._release(attempt, at, billed=True, ambiguous=False)
+            self._intents.release(attempt, billed=True, ambiguous=False)
             raise
-
-    def _release(self, attempt: str, at: float, *, billed: bool, ambiguous: bool) -> None:
-        day = datetime.fromtimestamp(at, UTC).date().isoformat()
-        self._intents.release(attempt, day=day, billed=billed, ambiguous=ambiguous)
 
     def _refuse_third(self, request: Request) -> None:
         """Refuse records whose outcome stayed unknown too often; of several, each is then looked at alone."""

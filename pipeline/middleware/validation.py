@@ -19,6 +19,8 @@ _REMARKS = {
     "invalid": "the server reports a usage that makes no sense: the upper bound is recorded as its cost",
     "partial": "the server reports the usage of a part of a request only: the upper bound is recorded as its cost",
     "above_bound": "the server reports more tokens than were sent or allowed: recorded as reported",
+    "not_text": "the server reports tokens of audio or images: only text has a known price, so they are recorded at "
+    "that, which may be less than they cost",
 }
 
 _REQUEST_ID = "x-request-id"

@@ -37,4 +37,6 @@ def cost(summary: Json) -> str:
         parts.append(f"{money(sums['retried_nusd'])} of it on retries")
     if sums["unknown_nusd"]:
         parts.append(f"at most {money(sums['unknown_nusd'])} more for lost answers")
+    if summary["state"] == "running" and sums.get("projected_nusd"):
+        parts.append(f"about {money(sums['projected_nusd'])} in the end")
     return ", ".join(parts)

@@ -153,7 +153,13 @@ def _against(value: str, limit: str | None) -> str:
 def _cost(snapshot: Snapshot) -> str:
     cap = None if snapshot.cap_nusd is None else money(snapshot.cap_nusd)
     unknown = f" (+ at most {money(snapshot.unknown_nusd)} unknown)" if snapshot.unknown_nusd else ""
-    return _against(money(snapshot.spent_nusd), cap) + unknown
+    return _against(money(snapshot.spent_nusd), cap) + unknown + _projected(snapshot)
+
+
+def _projected(snapshot: Snapshot) -> str:
+    if not snapshot.projected_nusd or share(snapshot) == 1:
+        return ""
+    return f", about {money(snapshot.projected_nusd)} in the end"
 
 
 class Screen(Protocol):

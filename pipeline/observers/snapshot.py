@@ -32,3 +32,5 @@ class Snapshot(NamedTuple):
     cap_nusd: int | None
     paused: str | None
     """Why the endpoint is paused, if it is."""
+    projected_nusd: int | None = None
+    """What the whole input will have cost in the end; None where that cannot be said yet."""

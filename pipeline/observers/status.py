@@ -1,4 +1,4 @@
-"""How the run stands: `status.json` each second, `run.json` and the usage log at the end, snapshots for progress."""
+"""How the run stands: `status.json` each second, the usage log every few, `run.json` at the end, and snapshots."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import orjson
 
 from pipeline.clock import Clock
+from pipeline.core.projection import projected
 from pipeline.errors import JobStopped, StorageFailed
 from pipeline.events import Notice, Observer, SoftBudgetReached
 from pipeline.observers.pacing import Pacing, Plan
+from pipeline.observers.progress import Pace, seconds_left, share
 from pipeline.observers.snapshot import Snapshot
-from pipeline.observers.summary import Money, Part, Records, Requests, Summary, less, retried_nusd, tokens_of
+from pipeline.observers.spending import RUNNING, RunName, Spending, Standing
+from pipeline.observers.summary import Money, Now, Part, Records, Requests, Summary, less, retried_nusd, tokens_of
 from pipeline.observers.tally import Tally
-from pipeline.storage.entries import Spend
-from pipeline.storage.ledger import Ledger
+from pipeline.storage.ledger import SOFT_WARNED, Ledger
 from pipeline.storage.state import Places, replace_durably
-from pipeline.storage.usage import UsageLog, UsageLogError, UsageRow, usage_log_path
+from pipeline.storage.usage import UsageLogError
 
 if TYPE_CHECKING:
     from pipeline.core.request_prices import RequestPrices
@@ -31,16 +33,8 @@ if TYPE_CHECKING:
     from pipeline.storage.commit import Journal
 
 _PERIOD = 1.0
-
-
-class RunName(NamedTuple):
-    """What is run, and the limits that it is held to."""
-
-    job: str
-    name: str
-    endpoint: str
-    rpm: int | None
-    tpm: int | None
+_BETWEEN_SYNCS = 5.0
+"""Seconds after which the usage log is told again."""
 
 
 class Status:
@@ -54,14 +48,16 @@ class Status:
         self._environ = environ
         self._ledger: Ledger | None = None
         self._prices: RequestPrices | None = None
+        self._spending: Spending | None = None
         self._throttle: Throttle | None = None
         self._pacing: Pacing | None = None
+        self._pace = Pace()
+        self._journal: Journal | None = None
         self._before = Part()
         self._earlier = Requests()
         self._began = self._started_at = 0.0
-        self._position = 0
-        self._size: int | None = None
-        self._at_end = self._locked = False
+        self._read: float | None = None
+        self._at_end = self._locked = self._is_log_broken = False
 
     def begin(self) -> None:
         self._began, self._started_at = self._clock.monotonic(), self._clock.now()
@@ -70,24 +66,28 @@ class Status:
         """The state directory is ours: it may be written to."""
         self._locked = True
 
-    def opened(self, ledger: Ledger, prices: RequestPrices) -> None:
+    def opened(self, ledger: Ledger, prices: RequestPrices, *, capped: bool = False) -> None:
+        """The ledger is open; `capped` says whether the run has a monthly cap to keep."""
         self._ledger, self._prices = ledger, prices
+        self._spending = Spending(self._run, self._places, ledger, prices, self._environ, capped=capped)
         self._at_end = ledger.meta["phase"] == "complete"
         self._earlier = Requests(*orjson.loads(str(ledger.meta.get("requests", "[]"))))
         self._before = self._part(ledger, Requests())
 
     def sending(self, throttle: Throttle, writer: Journal, plan: Plan) -> None:
-        self._throttle = throttle
+        self._throttle, self._journal = throttle, writer
         self._pacing = Pacing(plan, self._tally, throttle, writer, self._clock)
 
-    def sent(self) -> None:
+    def sent(self, observers: Observer) -> None:
         """Nothing is sent any more."""
+        if self._ledger is not None:
+            self._look_at_budget(self._ledger, observers)
         if self._pacing is not None:
             self._pacing.stop()
 
-    def read(self, position: int, size: int | None) -> None:
-        """The input has been read up to a byte."""
-        self._position, self._size, self._at_end = position, size, False
+    def read(self, share: float | None) -> None:
+        """A share of the input has been read, from 0 to 1; None where nobody knows how much there is."""
+        self._read, self._at_end = share, False
 
     def read_to_end(self) -> None:
         self._at_end = True
@@ -104,9 +104,6 @@ class Status:
         earlier = str(self._ledger.meta.get("price_sources", "")) if self._ledger is not None else ""
         sources = self._prices.sources if self._prices is not None else set()
         return ", ".join(sorted({source for source in earlier.split(", ") if source} | sources))
-
-    def day(self) -> str:
-        return datetime.fromtimestamp(self._clock.now(), UTC).date().isoformat()
 
     def snapshot(self) -> Snapshot:
         """How the run stands now; cheap."""
@@ -134,6 +131,7 @@ class Status:
             reserved_nusd=budget.reserved if budget is not None else 0,
             cap_nusd=budget.cap if budget is not None else None,
             paused="paused by the endpoint" if flow is not None and flow.paused else None,
+            projected_nusd=self._projected(),
         )
 
     def summary(self) -> Summary:
@@ -148,14 +146,42 @@ class Status:
                 self._pacing.look()
             if self._ledger is None:
                 continue
-            if self._ledger.budget.crossed_soft():
-                observers.see(Notice("warning", "the soft budget is reached"))
-                observers.see(SoftBudgetReached())
-            content = self._json(self.summary())
+            self._look_at_budget(self._ledger, observers)
+            content = self._json(replace(self.summary(), now=self._now()))
             try:
                 await asyncio.to_thread(replace_durably, self._places.status, content)
             except StorageFailed as error:
                 observers.see(Notice("warning", error.message))
+
+    def _look_at_budget(self, ledger: Ledger, observers: Observer) -> None:
+        """Warn of the soft budget once, and let later runs of the output know."""
+        budget = ledger.budget
+        if self._journal is None or not budget.crossed_soft():
+            return
+        spent, soft = budget.spent + budget.unknown, budget.warned
+        self._journal.remember(SOFT_WARNED, soft)
+        observers.see(SoftBudgetReached(spent, soft))
+        observers.see(Notice("warning", f"the soft budget is reached: ${spent / 1e9:.6f} of ${soft / 1e9:.6f}"))
+
+    async def share(self, observers: Observer) -> None:
+        """Tell the usage log how the run stands, after a second and then every few, until cancelled."""
+        await self._clock.sleep(_PERIOD)
+        while True:
+            await self._tell(RUNNING, None, observers)
+            await self._clock.sleep(_BETWEEN_SYNCS)
+
+    async def _tell(self, state: str, exit_code: int | None, observers: Observer) -> None:
+        ledger, spending = self._ledger, self._spending
+        if ledger is None or spending is None:
+            return
+        total = ledger.records_read if self._at_end else None
+        standing = Standing(state, exit_code, total, self._tally.ok, self._tally.failed, self.price_sources())
+        try:
+            await asyncio.to_thread(spending.tell, self._started_at, self._clock.now(), standing)
+        except UsageLogError as error:
+            if not self._is_log_broken:
+                observers.see(Notice("warning", str(error)))
+            self._is_log_broken = True
 
     async def end(self, stopped: JobStopped | None) -> Summary:
         """Sum up, write `run.json` and `status.json` where the state directory is ours, and the usage log."""
@@ -163,7 +189,7 @@ class Status:
         exit_code = stopped.exit_code if stopped is not None else (3 if failed else 0)
         summary = self._ended(stopped, exit_code)
         if self._locked and self._ledger is not None:
-            self._log_usage(self._ledger)
+            await self._tell(summary.state, exit_code, self._tally)
             summary = self._ended(stopped, exit_code)
             content = self._json(summary)
             for path in (self._places.summary, self._places.status):
@@ -216,6 +242,23 @@ class Status:
             pace=self._pacing.as_dict() if self._pacing is not None and self._tally.sent else None,
         )
 
+    def _now(self) -> Now:
+        seen = self.snapshot()
+        per_second = self._pace.see(seen)
+        left = seconds_left(seen, per_second)
+        done = share(seen)
+        return Now(
+            fraction=None if done is None else round(done, 6),
+            records_per_second=round(per_second, 3),
+            seconds_left=None if left is None else round(left, 1),
+            in_flight=seen.in_flight,
+            requests_per_minute=round(max(0.0, seen.requests_per_minute), 1),
+            rpm=seen.rpm_limit,
+            tokens_per_minute=round(max(0.0, seen.tokens_per_minute), 1),
+            tpm=seen.tpm_limit,
+            paused=seen.paused,
+        )
+
     def _codes(self, exit_code: int | None) -> dict[str, int]:
         if exit_code is None or self._ledger is None or not self._ledger.failed:
             return {}
@@ -240,46 +283,23 @@ class Status:
                 retried_nusd(spends),
                 budget.cap,
                 self.price_sources() or None,
+                self._projected(),
             ),
         )
 
-    def _fraction(self) -> float | None:
-        """Settled records of all, which are estimated from the bytes of those that have been read."""
+    def _projected(self) -> int | None:
+        """What all will have cost in the end; nobody knows where a price is unknown."""
         ledger = self._ledger
-        if ledger is None or not (self._at_end or (self._size and self._position)):
+        if ledger is None or "unknown" in self.price_sources().split(", "):
             return None
-        read = 1.0 if self._at_end or not self._size else min(1.0, self._position / self._size)
+        return projected(ledger.budget.spent, ledger.budget.unknown, ledger.done.total, self._fraction())
+
+    def _fraction(self) -> float | None:
+        """Settled records of all, which are estimated from the share of the input that has been read."""
+        ledger, read = self._ledger, 1.0 if self._at_end else self._read
+        if ledger is None or not read:
+            return None
         return min(1.0, ledger.done.total * read / max(1, ledger.records_read))
-
-    def _log_usage(self, ledger: Ledger) -> None:
-        rows = [self._usage_row(spend) for spend in ledger.spends]
-        try:
-            UsageLog(usage_log_path(self._environ)).sync(ledger.name, rows, now=self._clock.now())
-        except UsageLogError as error:
-            self._tally.see(Notice("warning", str(error)))
-
-    def _usage_row(self, spend: Spend) -> UsageRow:
-        run, usage, prices = self._run, spend.usage, self._prices
-        at = datetime.fromisoformat(spend.day).replace(tzinfo=UTC)
-        priced = spend.cost > 0 or (prices is not None and prices.knows(spend.model, at.timestamp()))
-        return UsageRow(
-            run_no=0,  # the ledger adds up all runs of its output
-            day=spend.day,
-            model=spend.model,
-            endpoint=run.endpoint,
-            job=run.job,
-            name=run.name,
-            kind=spend.kind,
-            requests=spend.requests,
-            input=usage.input,
-            cached=usage.cached,
-            cache_write=usage.cache_write,
-            output=usage.output,
-            reasoning=usage.reasoning,
-            cost_nusd=spend.cost if priced else None,
-            price_source=self.price_sources(),
-            tags=(),
-        )
 
     @staticmethod
     def _json(summary: Summary) -> bytes:

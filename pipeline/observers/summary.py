@@ -48,7 +48,11 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """Nano-USD. `retried_nusd` is the part of `spent_nusd` that paid for records a second time."""
+    """Nano-USD. `retried_nusd` is the part of `spent_nusd` that paid for records a second time.
+
+    `projected_nusd` is what all will have cost when every record is settled, of which the settled ones are taken to be
+    typical; None until enough of them are.
+    """
 
     spent_nusd: int = 0
     unknown_nusd: int = 0
@@ -56,6 +60,8 @@ class Money:
     retried_nusd: int = 0
     cap_nusd: int | None = None
     price_source: str | None = None
+    """Where the prices came from and of which day they are."""
+    projected_nusd: int | None = None
 
     @property
     def spent_usd(self) -> float:
@@ -71,6 +77,23 @@ class Part:
     requests: Requests = field(default_factory=Requests)
     tokens: Tokens = field(default_factory=Tokens)
     money: Money = field(default_factory=Money)
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """How a run that is under way moves. Rates are of the last seconds, limits None where none is known."""
+
+    fraction: float | None
+    """Share of the input that is settled, from 0 to 1, where its size is known."""
+    records_per_second: float
+    seconds_left: float | None
+    in_flight: int
+    requests_per_minute: float
+    rpm: int | None
+    tokens_per_minute: float
+    tpm: int | None
+    paused: str | None
+    """Why the endpoint is paused, if it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +120,8 @@ class Summary:
     notices: tuple[str, ...] = ()
     pace: dict[str, object] | None = None
     """How fast this run was, and why it was not faster; None where nothing was sent."""
+    now: Now | None = None
+    """None where it has ended."""
     stopped: JobStopped | None = field(default=None, repr=False)
     """What stopped the run before its end."""
 
@@ -140,6 +165,7 @@ class Summary:
             "codes": self.codes,
             "notices": list(self.notices),
             "pace": self.pace,
+            "now": asdict(self.now) if self.now is not None else None,
             "this_run": {"seconds": round(self.seconds, 3), **asdict(self.this_run)},
         }
 
@@ -199,5 +225,6 @@ def less(whole: Part, before: Part) -> Part:
             whole.money.retried_nusd - before.money.retried_nusd,
             whole.money.cap_nusd,
             whole.money.price_source,
+            whole.money.projected_nusd,
         ),
     )

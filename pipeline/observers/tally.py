@@ -17,7 +17,8 @@ class Tally:
         monotonic: Returns the time in seconds, for pauses that overlap.
 
     Attributes:
-        sent, answered, retried, throttled: Attempts.
+        begun: Attempts that were let through.
+        sent, answered, retried, throttled: Those that have ended, and how.
         packed: Records in all attempts.
         waiting, executing: How long attempts waited for quota or a slot, and were with the server.
         ok, failed: Records.
@@ -27,7 +28,7 @@ class Tally:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self.sent = self.answered = self.retried = self.throttled = 0
+        self.begun = self.sent = self.answered = self.retried = self.throttled = 0
         self.ok = self.failed = 0
         self.input_tokens = self.output_tokens = 0
         self.packed = 0
@@ -41,6 +42,7 @@ class Tally:
             case AttemptEnded():
                 self._ended(event)
             case AttemptSent():
+                self.begun += 1
                 self.waiting.note(event.waited)
             case RecordsSettled():
                 self.ok += event.ok

@@ -23,7 +23,7 @@ class Tokens(NamedTuple):
 
 
 DEARER = "-large"
-"""Ending of a model's dearer twin, which answers under the fault `model_differs`."""
+"""Ending of a model's dearer twin, which answers where it is asked for, and under the fault `model_differs`."""
 
 PRICES = {
     "simulator-wordllama-256": Price(20_000_000, 20_000_000, 0),

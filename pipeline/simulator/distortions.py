@@ -108,7 +108,7 @@ def _usage_of_first(answer: Answer) -> None:
 
 
 def _model_differs(answer: Answer) -> None:
-    answer.model += DEARER
+    answer.model = answer.model.removesuffix(DEARER) + DEARER
     answer.body["model"] = answer.model
 
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from pipeline.simulator.billing import Tokens, cost_nusd
 from pipeline.simulator.deliveries import DELIVERIES
 from pipeline.simulator.distortions import DISTORTIONS, PAYLOADS
-from pipeline.simulator.endpoints.call import Answer, Call
+from pipeline.simulator.endpoints.call import Answer, Call, let_twin_answer
 from pipeline.simulator.endpoints.models import all_models, one_model
 from pipeline.simulator.faults import LATE, Fate, Faults, refuse_markers
 from pipeline.simulator.limits import Limits
@@ -117,6 +117,7 @@ class Simulator:
         raw = await visit.request.read()
         body = parsed(raw, visit.path)
         call = read(body, self.options)
+        visit.model = body["model"]
         visit.inputs = [digest(text) for text in call.texts]
         self._fate.refuse_late_comers(self._served)
         self._limits.admit(call.input_tokens + call.output_bound, time.monotonic())
@@ -140,6 +141,7 @@ class Simulator:
     async def _work(self, visit: Visit, call: Call, status: int) -> Answer:
         """Answer and bill the call. From here on the client owes for it, whatever it gets to see."""
         answer = await call.answer(visit.serial)
+        let_twin_answer(answer, visit.model)
         distort = DISTORTIONS[visit.path].get(visit.fault or "")
         if distort:
             distort(answer)

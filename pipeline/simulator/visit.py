@@ -41,6 +41,8 @@ class Visit:
     path: str
     time: float
     serial: int
+    model: str = ""
+    """The model that is asked for."""
     inputs: list[str] = field(default_factory=list)
     fault: str | None = None
 

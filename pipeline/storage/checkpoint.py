@@ -39,7 +39,7 @@ def open_ledger(places: Places, fingerprint: str) -> Ledger:
     if not os.path.lexists(places.ledger):
         _refuse_strangers(places)
         name = "".join(secrets.choice(_ALPHABET) for _ in range(8))
-        return Ledger.create(places.ledger, name, {"config": fingerprint, "phase": "running", "run_no": 1})
+        return Ledger.create(places.ledger, name, {"config": fingerprint, "phase": "running", "run_no": 0})
     ledger = Ledger.open(places.ledger)
     if ledger.meta["config"] != fingerprint:
         ledger.close()

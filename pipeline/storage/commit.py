@@ -11,18 +11,23 @@ from concurrent.futures import Future as ThreadFuture
 from typing import NamedTuple
 
 from pipeline.core.identity import attempt_name, attempt_number
-from pipeline.errors import PipelineError, StorageFailed
-from pipeline.storage.entries import Bury, Entry, Read, Release, Reserve, Settle
+from pipeline.errors import BudgetReached, PipelineError, StorageFailed
+from pipeline.storage.commitments import Commitments
+from pipeline.storage.entries import Bury, Entry, Read, Release, Remember, Reserve, Settle
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.lines import Chunk
 from pipeline.storage.results import OutputLog
-from pipeline.types import DeadLetter
+from pipeline.types import DeadLetter, Json
 
 LINGER, LONGER = 0.004, 0.010
 """Seconds that the first entry of a group waits for company; longer where the last group was a large one: then many
 are in flight, and fewer and larger groups cost less CPU and disk."""
 _LARGE, _MOST = 64, 1024
 """Entries of a large group, and of the largest."""
+_ASK_AGAIN = 0.25
+"""Seconds after which is looked whether other runs have given back some of what a monthly cap leaves."""
+_IDLE = 1.0
+"""Seconds without work after which this run gives back what it has claimed ahead."""
 
 Committed = Callable[[Sequence[Entry]], None]
 """Told in the writer's thread what has just become durable, group by group. It must be quick and must not raise."""
@@ -36,14 +41,25 @@ class _Waiting(NamedTuple):
 class Journal:
     """The asyncio side of the writer thread. Every method belongs to the event loop's thread.
 
+    Args:
+        ledger: Where everything is recorded, with the caps that hold.
+        log: The output.
+        linger: Seconds that the first entry of a group waits for company.
+        remark: Told once what intents wait for, where it is other runs.
+
     What a coroutine awaited here is durable. After the disk refused once, everything raises StorageFailed: a failed
     fsync is never tried again, since the kernel may have dropped the pages it could not write.
     """
 
     def __init__(
-        self, ledger: Ledger, log: OutputLog, linger: float = LINGER, committed: Committed | None = None
+        self,
+        ledger: Ledger,
+        log: OutputLog,
+        linger: float = LINGER,
+        remark: Callable[[str], None] = lambda _: None,
+        committed: Committed | None = None,
     ) -> None:
-        self._writer = _Writer(ledger, log, linger, asyncio.get_running_loop(), committed)
+        self._writer = _Writer(ledger, log, linger, asyncio.get_running_loop(), remark, committed)
         self._name = ledger.name
         self._next_attempt = ledger.next_attempt
         self.ambiguous = dict(ledger.ambiguous)
@@ -73,16 +89,16 @@ class Journal:
         del self._inflight[answered.attempt]
         await self._writer.submit(answered)
 
-    def release(self, attempt: str, *, day: str, billed: bool, ambiguous: bool) -> None:
+    def release(self, attempt: str, *, billed: bool, ambiguous: bool) -> None:
         """Record an attempt without an answer; one that may have been billed becomes unknown spend."""
-        self._release(attempt_number(attempt), day=day, billed=billed, ambiguous=ambiguous)
+        self._release(attempt_number(attempt), billed=billed, ambiguous=ambiguous)
 
-    def _release(self, number: int, *, day: str, billed: bool, ambiguous: bool) -> None:
+    def _release(self, number: int, *, billed: bool, ambiguous: bool) -> None:
         lines = self._inflight.pop(number)
         if billed:
             for line in lines:
                 self.ambiguous[line] = self.ambiguous.get(line, 0) + ambiguous
-        self._writer.submit(Release(number, day, billed, ambiguous)).add_done_callback(_retrieve)
+        self._writer.submit(Release(number, billed, ambiguous)).add_done_callback(_retrieve)
 
     async def bury(self, dead: Sequence[DeadLetter]) -> None:
         """Record dead letters that need no attempt, durable on return."""
@@ -91,6 +107,19 @@ class Journal:
     def read(self, chunks: Sequence[Chunk]) -> None:
         """Record how far the input was read; durable no later than any outcome of these records."""
         self._writer.submit(Read(chunks)).add_done_callback(_retrieve)
+
+    def remember(self, key: str, value: Json) -> None:
+        """Keep a value in the ledger's meta for later runs; durable soon."""
+        self._writer.submit(Remember(key, value)).add_done_callback(_retrieve)
+
+    @property
+    def in_flight(self) -> int:
+        """How many attempts have been admitted and are not over; those that wait for room are not among them."""
+        return len(self._inflight)
+
+    def refuse_waiting(self) -> None:
+        """Refuse intents that wait for room, now and from now on: the job is stopping."""
+        self._writer.is_stopping = True
 
     @property
     def failure(self) -> PipelineError | None:
@@ -102,10 +131,10 @@ class Journal:
         """Seconds that the writer has needed so far to make things durable."""
         return self._writer.disk_seconds
 
-    async def close(self, day: str) -> None:
+    async def close(self) -> None:
         """Record what is still in flight as unknown spend, commit everything and end the thread."""
         for number in list(self._inflight):
-            self._release(number, day=day, billed=True, ambiguous=False)
+            self._release(number, billed=True, ambiguous=False)
         await asyncio.wrap_future(self._writer.stop())
 
 
@@ -123,9 +152,10 @@ class _Writer:
         log: OutputLog,
         linger: float,
         loop: asyncio.AbstractEventLoop,
+        remark: Callable[[str], None],
         committed: Committed | None,
     ) -> None:
-        self._ledger, self._log, self._linger, self._loop = ledger, log, linger, loop
+        self._ledger, self._log, self._linger, self._loop, self._remark = ledger, log, linger, loop, remark
         self._committed = committed
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._unfit: list[_Waiting] = []
@@ -134,6 +164,8 @@ class _Writer:
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self.failure: PipelineError | None = None
         self.disk_seconds = 0.0
+        self.is_stopping = False
+        self._has_remarked = False
 
     def start(self) -> None:
         self._thread.start()
@@ -158,12 +190,17 @@ class _Writer:
                 group, going = self._gather()
                 self._commit(group)
                 group = []  # its results are on disk: they must not stay until the next group is there
+            if self._ledger.commitments is not None:
+                self._ledger.commitments.rest(self._ledger.needs(), keep=False)
         except BaseException as error:  # noqa: BLE001 - the thread's boundary: recorded, and the job is stopped by it
             self._fail(error, group)
         self._stopped.set_result(None)
 
     def _gather(self) -> tuple[list[_Waiting], bool]:
-        first = self._queue.get()
+        try:
+            first = self._queue.get(timeout=self._patience())
+        except queue.Empty:
+            return [], True
         if first is None:
             return [], False
         group = [first]
@@ -180,8 +217,17 @@ class _Writer:
         self._large = len(group) >= _LARGE
         return group, True
 
+    def _patience(self) -> float | None:
+        """How long to wait for work; for ever, unless other runs are affected by it."""
+        commitments = self._ledger.commitments
+        if commitments is None:
+            return None
+        if self._unfit:
+            return _ASK_AGAIN
+        return None if commitments.is_idle else _IDLE
+
     def _commit(self, group: list[_Waiting]) -> None:
-        ended, intents = [], list(self._unfit)
+        ended, intents = [], self._retried()
         entries: list[Entry] = []
         for waiting in group:
             if isinstance(waiting.entry, Reserve):
@@ -189,8 +235,29 @@ class _Writer:
             else:
                 ended.append(waiting)
                 entries.append(waiting.entry)
-        if not ended and not intents:
-            return
+        if ended or intents:
+            self._write(entries, ended, intents)
+        while self._unfit and not self._ledger.inflight and (error := self._refusal(self._unfit[0])) is not None:
+            self._wake([self._unfit.pop(0)], error)
+            self._write([], [], self._unfit)
+        if self._ledger.commitments is not None:
+            self._rest(self._ledger.commitments, keep=bool(group) and not self._unfit)
+
+    def _retried(self) -> list[_Waiting]:
+        """The intents that did not fit, as of now; none where the job is stopping."""
+        if not self._unfit:
+            return []
+        if self.is_stopping:
+            self._wake(self._unfit, BudgetReached("the job is stopping while requests wait for room in the budget"))
+            self._unfit = []
+        now = time.time()
+        return [
+            waiting._replace(entry=waiting.entry._replace(at=now))
+            for waiting in self._unfit
+            if isinstance(waiting.entry, Reserve)
+        ]
+
+    def _write(self, entries: list[Entry], ended: list[_Waiting], intents: list[_Waiting]) -> None:
         wanted = [waiting.entry for waiting in intents if isinstance(waiting.entry, Reserve)]
         began = time.perf_counter()
         admitted = self._ledger.commit(entries, wanted, self._log)
@@ -199,18 +266,18 @@ class _Writer:
         if entries and self._committed is not None:
             self._committed(entries)
         self._wake(ended + intents[:admitted], None)
-        if self._unfit and not self._ledger.inflight:
-            self._refuse()
 
-    def _refuse(self) -> None:
-        """Nothing is in flight that could make room: refuse those at the front that do not fit, admit those behind."""
-        while self._unfit and not self._fits(self._unfit[0]):
-            self._wake([self._unfit.pop(0)], self._ledger.budget_reached())
-        if self._unfit:
-            self._commit([])
+    def _refusal(self, waiting: _Waiting) -> PipelineError | None:
+        """Why an intent never fits, nothing being in flight here that could make room; those behind it may."""
+        return self._ledger.refusal(waiting.entry) if isinstance(waiting.entry, Reserve) else None
 
-    def _fits(self, waiting: _Waiting) -> bool:
-        return isinstance(waiting.entry, Reserve) and self._ledger.budget.fits(waiting.entry.amount)
+    def _rest(self, commitments: Commitments, *, keep: bool) -> None:
+        """Let other runs have what this one does not need."""
+        commitments.rest(self._ledger.needs(), keep=keep)
+        waits = commitments.waits if self._unfit else None
+        if waits is not None and not self._has_remarked:
+            self._has_remarked = True
+            self._loop.call_soon_threadsafe(self._remark, waits)
 
     def _fail(self, error: BaseException, group: list[_Waiting]) -> None:
         if isinstance(error, PipelineError):

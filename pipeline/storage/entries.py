@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from pipeline.storage.lines import Chunk
-from pipeline.types import DeadLetter, Result, Usage
+from pipeline.types import DeadLetter, Json, Result, Usage
 
 Kind = Literal["ok", "retried", "unknown"]
 """Spend on answers, on answers to records that may have been paid for before, and on attempts of unknown outcome."""
@@ -21,6 +21,7 @@ class Reserve(NamedTuple):
     """Nano-USD that the attempt can cost at the most."""
     model: str
     at: float
+    """When, in seconds since the epoch. What the attempt costs is booked on that day."""
 
 
 class Settle(NamedTuple):
@@ -30,7 +31,7 @@ class Settle(NamedTuple):
     cost: int
     usage: Usage
     model: str
-    day: str
+    """The one that answered."""
     results: Sequence[Result]
     dead: Sequence[DeadLetter]
 
@@ -39,7 +40,6 @@ class Release(NamedTuple):
     """An attempt brought no answer."""
 
     attempt: int
-    day: str
     billed: bool
     """It may have been billed: its reservation becomes unknown spend."""
     ambiguous: bool
@@ -58,7 +58,14 @@ class Read(NamedTuple):
     chunks: Sequence[Chunk]
 
 
-Entry = Settle | Release | Bury | Read
+class Remember(NamedTuple):
+    """Something that later runs must know, as a value of the ledger's meta."""
+
+    key: str
+    value: Json
+
+
+Entry = Settle | Release | Bury | Read | Remember
 
 
 class Inflight(NamedTuple):
@@ -67,14 +74,32 @@ class Inflight(NamedTuple):
     lines: tuple[int, ...]
     reserve: int
     model: str
+    """The one that was asked for."""
+    day: str
+    """When it was reserved, in UTC, as `2026-11-21`."""
+
+
+class SpendKey(NamedTuple):
+    """What a row of the rollup is the sum of."""
+
+    run: int
+    """0 for what was spent before runs were told apart, or before a repair."""
+    day: str
+    asked: str
+    """The model in the requests."""
+    model: str
+    """The model that answered; the one asked for where nothing did."""
+    kind: Kind
 
 
 class Spend(NamedTuple):
-    """One row of the rollup: what was spent on a model on a day, by kind (`ok`, `retried`, `unknown`)."""
+    """One row of the rollup."""
 
-    model: str
-    day: str
-    kind: Kind
+    key: SpendKey
     requests: int
     usage: Usage
     cost: int
+
+    @property
+    def kind(self) -> Kind:
+        return self.key.kind

@@ -13,22 +13,28 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import orjson
 
 from pipeline.core.budget import Budget
+from pipeline.core.days import day_of, month_of
 from pipeline.earlier import Where
 from pipeline.errors import BudgetReached, StateMismatch, StorageFailed
 from pipeline.storage.bitmap import Bitmap
-from pipeline.storage.entries import Bury, Entry, Inflight, Kind, Read, Release, Reserve, Settle, Spend
+from pipeline.storage.commitments import Commitments, Used
+from pipeline.storage.entries import Bury, Entry, Inflight, Kind, Read, Release, Remember, Reserve, Settle, Spend
 from pipeline.storage.ledger_file import check_file, connect, create_file, named_errors, refused_by_the_disk
 from pipeline.storage.lines import CHUNK_LINES, Chunk
 from pipeline.storage.results import OutputLog
+from pipeline.storage.rollup import ModelMonth, Rollup
 from pipeline.storage.witness import Witness, witness_path
 from pipeline.types import DeadLetter, Json, Usage
 
+SOFT_WARNED = "soft_warned"
+"""Key of the meta value that holds the soft budget, in nano-USD, that the user was warned of."""
 _PHASES = ("running", "finishing", "complete", "rewriting")
 
 
@@ -40,6 +46,8 @@ class Ledger:
         budget: Spent, unknown and reserved nano-USD against the cap.
         inflight: Attempts that may be on the wire.
         ambiguous: How often a record was sent with an unknown outcome because of the network, where at least once.
+        run_no: The number of this run, from 1; 0 before `begin_run`.
+        commitments: The monthly caps that are kept together with other runs; None where there are none.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
@@ -50,13 +58,12 @@ class Ledger:
         progress = connection.execute("SELECT out_off, tail, spent, unknown, next_attempt, ok FROM progress").fetchone()
         self.out_off, self.tail, spent, unknown, self.next_attempt, self.ok = progress
         self.budget = Budget(None, spent=spent, unknown=unknown)
+        self.budget.warned = int(self.meta.get(SOFT_WARNED, 0))
         self.name = str(self.meta["ledger"])
         self._witness = Witness(witness_path(path), self.name)
         self.inflight = {
-            attempt: Inflight(tuple(orjson.loads(lines)), reserve, model)
-            for attempt, lines, reserve, model in connection.execute(
-                "SELECT attempt, lines, reserve, model FROM inflight"
-            )
+            attempt: Inflight(tuple(orjson.loads(lines)), reserve, model, day_of(sent_at))
+            for attempt, lines, reserve, model, sent_at in connection.execute("SELECT * FROM inflight")
         }
         for row in self.inflight.values():
             self.budget.reserve(row.reserve)
@@ -64,10 +71,12 @@ class Ledger:
         self.chunks = {row[0]: Chunk(*row) for row in connection.execute("SELECT * FROM chunk ORDER BY n")}
         self.done = Bitmap(dict(connection.execute("SELECT n, bits FROM done")))
         self.failed = connection.execute("SELECT count(*) FROM failed").fetchone()[0]
-        self._rollup: dict[tuple[str, str, Kind], list[int]] = {
-            (row[0], row[1], row[2]): list(row[3:]) for row in connection.execute("SELECT * FROM rollup")
-        }
-        self._changed_rollup: set[tuple[str, str, Kind]] = set()
+        self._rollup = Rollup(connection.execute("SELECT * FROM rollup"))
+        self._uncommitted = threading.Lock()
+        """Held while the rollup has what is not durable yet: other threads read it between two transactions."""
+        self._is_durable = True
+        self.run_no = 0
+        self.commitments: Commitments | None = None
 
     @classmethod
     def create(cls, path: Path, name: str, meta: dict[str, Json]) -> Ledger:
@@ -105,16 +114,20 @@ class Ledger:
         Raises:
             StorageFailed: The disk refused.
         """
+        if not ended and not self._fitting(intents[:1]):
+            return 0
         lines = [result.content for entry in ended if type(entry) is Settle for result in entry.results]
         if lines:
             log.append(lines)
             self.out_off, self.tail = log.offset, log.fingerprint
         with self.transaction():
             self._end(ended)
-            return self._admit(intents)
+            return self._admit(intents[: self._fitting(intents)])
 
-    def budget_reached(self) -> BudgetReached:
-        """Why no further intent fits."""
+    def refusal(self, intent: Reserve) -> BudgetReached | None:
+        """Why an intent that was not admitted never fits, nothing being in flight here; None where it does or may."""
+        if self.budget.fits(intent.amount):
+            return None if self.commitments is None else self.commitments.reached()
         budget = self.budget
         return BudgetReached(
             f"the next request does not fit into the budget: ${budget.spent / 1e9:.6f} spent and "
@@ -125,11 +138,13 @@ class Ledger:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """One durable transaction, with the progress row and everything changed in memory written at its end."""
-        with named_errors(self.path):
+        with self._uncommitted, named_errors(self.path):
             self._db.execute("BEGIN IMMEDIATE")
+            self._is_durable = False
             yield self._db
             self._write_changes()
             self._db.execute("COMMIT")
+            self._is_durable = True
         self._witness.note(self.next_attempt)
 
     def set_meta(self, **values: Json) -> None:
@@ -137,7 +152,13 @@ class Ledger:
         self.meta |= values
         self._db.executemany("REPLACE INTO meta VALUES (?, ?)", values.items())
 
-    def settle_recovered(self, attempt: int, cost: int | None, lines: Iterable[int], usage: Usage, day: str) -> None:
+    def begin_run(self) -> None:
+        """Count this run, the first time that it is called; only within a transaction. What follows is its spend."""
+        if not self.run_no:
+            self.run_no = int(self.meta["run_no"]) + 1
+            self.set_meta(run_no=self.run_no)
+
+    def settle_recovered(self, attempt: int, cost: int | None, lines: Iterable[int], usage: Usage) -> None:
         """Close an attempt of a dead run; only within a transaction.
 
         Args:
@@ -145,7 +166,6 @@ class Ledger:
             cost: What it cost where every answer was found, else None: its reservation becomes unknown spend.
             lines: The records whose answers were found in the output's tail.
             usage: The sum of what those answers report.
-            day: The day it is booked on.
         """
         row = self.inflight.pop(attempt)
         found = list(lines)
@@ -153,15 +173,24 @@ class Ledger:
             self._mark_ok(line)
         if cost is not None:
             self.budget.settle(row.reserve, cost)
-            self._book(row.model, day, self._kind(row.lines), usage, cost)
+            self._book(row, row.model, self._kind(row.lines), usage, cost)
         else:
-            self._charge_unknown(row, day, counted=False, lines=set(row.lines) - set(found))
+            self._charge_unknown(row, counted=False, lines=set(row.lines) - set(found))
         self._db.execute("DELETE FROM inflight WHERE attempt = ?", (attempt,))
 
     def dead_letters(self) -> Iterator[DeadLetter]:
         """Yield the dead letters in the order of the input."""
         for row in self._db.execute("SELECT * FROM failed ORDER BY line"):
             yield DeadLetter(*row)
+
+    def failures(self) -> Iterator[tuple[str, int, str, str]]:
+        """Yield code, line, custom_id and message of the dead letters in the order of the input.
+
+        Raises:
+            StorageFailed: They cannot be read.
+        """
+        with named_errors(self.path):
+            yield from self._db.execute("SELECT code, line, custom_id, message FROM failed ORDER BY line")
 
     def revive(self, where: Where) -> int:
         """Take dead letters back to be sent again, and return how many; only within a transaction."""
@@ -174,6 +203,15 @@ class Ledger:
             self.ambiguous.pop(line, None)
         self.failed -= len(lines)
         return len(lines)
+
+    def needs(self) -> dict[ModelMonth, Used]:
+        """What is spent, or may be, and what is reserved, by month and model that was asked for."""
+        needs = {key: Used(spent) for key, spent in self._rollup.by_month(self.run_no).items()}
+        for row in self.inflight.values():
+            key = (row.day[:7], row.model)
+            spent, reserved = needs.get(key, Used())
+            needs[key] = Used(spent, reserved + row.reserve)
+        return needs
 
     def forget(self, first: int, last: int) -> None:
         """Take back what became of the lines from `first` to `last`; only within a transaction. Money stays."""
@@ -205,7 +243,7 @@ class Ledger:
             self.budget.unknown += cost
         else:
             self.budget.spent += cost
-        self._book(model, day, kind, usage, cost, requests)
+        self._rollup.add((0, day, model, model, kind), usage, cost, requests)
 
     def complete_chunk(self, number: int) -> bool:
         """Whether every record of the chunk is settled and the chunk was read to its end."""
@@ -222,10 +260,12 @@ class Ledger:
     @property
     def spends(self) -> list[Spend]:
         """The rollup."""
-        return [
-            Spend(*key, requests=row[0], usage=Usage(row[1], row[2], row[3], row[4], row[5]), cost=row[6])
-            for key, row in self._rollup.items()
-        ]
+        return self._rollup.spends()
+
+    def committed_spends(self) -> list[Spend] | None:
+        """The rollup as it is on disk, for other threads; None where the disk refused the last transaction."""
+        with self._uncommitted:
+            return self.spends if self._is_durable else None
 
     def check(self) -> None:
         """Check the invariants that the ledger alone can see.
@@ -237,9 +277,7 @@ class Ledger:
             raise StateMismatch(
                 f"{self.path} is damaged: it has lost attempts that it had recorded; restore it, or use --repair"
             )
-        spent = sum(row[6] for key, row in self._rollup.items() if key[2] != "unknown")
-        unknown = sum(row[6] for key, row in self._rollup.items() if key[2] == "unknown")
-        if (spent, unknown) != (self.budget.spent, self.budget.unknown):
+        if self._rollup.totals() != (self.budget.spent, self.budget.unknown):
             raise StateMismatch(f"{self.path}: the spend by day does not add up to the total")
         if self.done.total != self.ok + self.failed:
             raise StateMismatch(
@@ -266,32 +304,43 @@ class Ledger:
                     self._bury(entry.dead)
                 case Read():
                     self._read(entry.chunks)
+                case Remember():
+                    self.set_meta(**{entry.key: entry.value})
         if closed:
             self._db.execute(
                 "DELETE FROM inflight WHERE attempt IN (SELECT value FROM json_each(?))",
                 (orjson.dumps(closed).decode(),),
             )
 
-    def _admit(self, intents: Sequence[Reserve]) -> int:
-        admitted = 0
+    def _fitting(self, intents: Sequence[Reserve]) -> int:
+        """How many of the intents fit into the budget and under the monthly caps, in order."""
+        total = count = 0
         for intent in intents:
-            if not self.budget.fits(intent.amount):
+            total += intent.amount
+            if not self.budget.fits(total):
                 break
+            count += 1
+        if self.commitments is None or not count:
+            return count
+        wants = [((month_of(intent.at), intent.model), intent.amount) for intent in intents[:count]]
+        return self.commitments.admit(self.needs(), wants)
+
+    def _admit(self, intents: Sequence[Reserve]) -> int:
+        for intent in intents:
             self.budget.reserve(intent.amount)
-            self.inflight[intent.attempt] = Inflight(intent.lines, intent.amount, intent.model)
+            self.inflight[intent.attempt] = Inflight(intent.lines, intent.amount, intent.model, day_of(intent.at))
             self.next_attempt = max(self.next_attempt, intent.attempt + 1)
-            admitted += 1
-        if admitted:
+        if intents:
             self._db.execute(
                 "INSERT INTO inflight SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?)",
-                (orjson.dumps([tuple(intent) for intent in intents[:admitted]]).decode(),),
+                (orjson.dumps([tuple(intent) for intent in intents]).decode(),),
             )
-        return admitted
+        return len(intents)
 
     def _settle(self, entry: Settle) -> None:
         row = self.inflight.pop(entry.attempt)
         self.budget.settle(row.reserve, entry.cost)
-        self._book(entry.model, entry.day, self._kind(row.lines), entry.usage, entry.cost)
+        self._book(row, entry.model, self._kind(row.lines), entry.usage, entry.cost)
         for result in entry.results:
             self._mark_ok(result.line)
         if entry.dead:
@@ -300,13 +349,13 @@ class Ledger:
     def _release(self, entry: Release) -> None:
         row = self.inflight.pop(entry.attempt)
         if entry.billed:
-            self._charge_unknown(row, entry.day, counted=entry.ambiguous, lines=row.lines)
+            self._charge_unknown(row, counted=entry.ambiguous, lines=row.lines)
         else:
             self.budget.release(row.reserve)
 
-    def _charge_unknown(self, row: Inflight, day: str, *, counted: bool, lines: Iterable[int]) -> None:
+    def _charge_unknown(self, row: Inflight, *, counted: bool, lines: Iterable[int]) -> None:
         self.budget.charge_unknown(row.reserve)
-        self._book(row.model, day, "unknown", Usage(), row.reserve)
+        self._book(row, row.model, "unknown", Usage(), row.reserve)
         for line in lines:
             self.ambiguous[line] = self.ambiguous.get(line, 0) + counted
             self._db.execute("REPLACE INTO resent VALUES (?, ?)", (line, self.ambiguous[line]))
@@ -316,19 +365,8 @@ class Ledger:
             return "retried"
         return "ok"
 
-    def _book(self, model: str, day: str, kind: Kind, usage: Usage, cost: int, requests: int = 1) -> None:
-        key: tuple[str, str, Kind] = (model, day, kind)
-        row = self._rollup.get(key)
-        if row is None:
-            row = self._rollup[key] = [0, 0, 0, 0, 0, 0, 0]
-        row[0] += requests
-        row[1] += usage.input
-        row[2] += usage.output
-        row[3] += usage.cached
-        row[4] += usage.cache_write
-        row[5] += usage.reasoning
-        row[6] += cost
-        self._changed_rollup.add(key)
+    def _book(self, attempt: Inflight, model: str, kind: Kind, usage: Usage, cost: int) -> None:
+        self._rollup.add((self.run_no, attempt.day, attempt.model, model, kind), usage, cost, 1)
 
     def _mark_ok(self, line: int) -> None:
         self.done.set(line)
@@ -348,10 +386,9 @@ class Ledger:
     def _write_changes(self) -> None:
         self._db.executemany("REPLACE INTO done VALUES (?, ?)", self.done.take_changed())
         self._db.executemany(
-            "REPLACE INTO rollup VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(*key, *self._rollup[key]) for key in self._changed_rollup],
+            "REPLACE INTO rollup VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            self._rollup.take_changed(),
         )
-        self._changed_rollup.clear()
         self._db.execute(
             "UPDATE progress SET out_off = ?, tail = ?, spent = ?, unknown = ?, next_attempt = ?, ok = ?",
             (self.out_off, self.tail, self.budget.spent, self.budget.unknown, self.next_attempt, self.ok),

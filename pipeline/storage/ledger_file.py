@@ -14,7 +14,7 @@ from pipeline.storage.state import storage_errors, sync_directory
 from pipeline.types import Json
 
 APPLICATION_ID = 0x70697065
-VERSION = 1
+VERSION = 2
 _SCHEMA = """
 CREATE TABLE meta(k TEXT PRIMARY KEY, v) WITHOUT ROWID;
 CREATE TABLE progress(
@@ -31,11 +31,21 @@ CREATE TABLE failed(
     line INTEGER PRIMARY KEY, custom_id TEXT NOT NULL, code TEXT NOT NULL, message TEXT NOT NULL,
     attempts INT NOT NULL, first_at REAL, last_at REAL, record BLOB NOT NULL);
 CREATE TABLE resent(line INTEGER PRIMARY KEY, ambiguous INT NOT NULL);
-CREATE TABLE rollup(
-    model TEXT, day TEXT, kind TEXT, requests INT NOT NULL, input INT NOT NULL, output INT NOT NULL,
-    cached INT NOT NULL, cache_write INT NOT NULL, reasoning INT NOT NULL, cost INT NOT NULL,
-    PRIMARY KEY (model, day, kind)) WITHOUT ROWID;
 """
+_ROLLUP = """
+CREATE TABLE rollup(
+    run INT, day TEXT, asked TEXT, model TEXT, kind TEXT, requests INT NOT NULL, input INT NOT NULL,
+    output INT NOT NULL, cached INT NOT NULL, cache_write INT NOT NULL, reasoning INT NOT NULL, cost INT NOT NULL,
+    PRIMARY KEY (run, day, asked, model, kind)) WITHOUT ROWID;
+"""
+_FROM_VERSION_1 = f"""
+ALTER TABLE rollup RENAME TO rollup_1;
+{_ROLLUP}
+INSERT INTO rollup
+    SELECT 0, day, model, model, kind, requests, input, output, cached, cache_write, reasoning, cost FROM rollup_1;
+DROP TABLE rollup_1;
+"""  # noqa: S608 - no values
+"""Version 1 added up all runs and did not say which model was asked for."""
 
 
 def create_file(path: Path, meta: Mapping[str, Json]) -> None:
@@ -52,7 +62,7 @@ def create_file(path: Path, meta: Mapping[str, Json]) -> None:
     connection = connect(draft)
     with named_errors(path):
         connection.execute("BEGIN EXCLUSIVE")
-        for statement in _SCHEMA.split(";"):
+        for statement in (_SCHEMA + _ROLLUP).split(";"):
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {VERSION}")
@@ -106,7 +116,7 @@ def refused_by_the_disk(error: Exception) -> bool:
 
 
 def check_file(connection: sqlite3.Connection, path: Path) -> None:
-    """Check that a file is a whole ledger of this version.
+    """Check that a file is a whole ledger, and bring one of an earlier version to this.
 
     Raises:
         StateMismatch: It is no ledger of ours, or damaged.
@@ -123,6 +133,17 @@ def check_file(connection: sqlite3.Connection, path: Path) -> None:
     problem = connection.execute("PRAGMA quick_check").fetchone()[0]
     if problem != "ok":
         raise StateMismatch(f"{path} is damaged ({problem}); restore it, or use --repair")
+    if version < VERSION:
+        _upgrade(connection)
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Bring a ledger of version 1 to this one, in one transaction."""
+    connection.execute("BEGIN EXCLUSIVE")
+    for statement in _FROM_VERSION_1.split(";"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
 
 
 @contextlib.contextmanager

@@ -25,6 +25,8 @@ _CONTEXTS: Mapping[Tier, Mapping[str, str]] = {
     "batch": {"processing": "batch"},
 }
 _NANO = 1_000_000_000
+_RELEASED = {"0.2.3": date(2026, 11, 10)}
+"""When a version of genai-prices was published: its prices are of that day at the latest, and have no other date."""
 
 
 def load_price_book(provider: str, files: Sequence[Path]) -> PriceBook:
@@ -126,8 +128,9 @@ def _snapshot() -> DataSnapshot:
 
 
 @cache
-def _genai_source() -> str:
-    return f"genai-prices {importlib.metadata.version('genai-prices')}"
+def _genai_source() -> tuple[str, date | None]:
+    version = importlib.metadata.version("genai-prices")
+    return f"genai-prices {version}", _RELEASED.get(version)
 
 
 def _genai_card(info: ModelInfo, at: datetime, *, tiers: bool) -> PriceCard | None:
@@ -159,11 +162,13 @@ def _genai_price(prices: ModelPrice) -> Price | None:
         return None
     starts = sorted({tier.start for price in found if price and not isinstance(price, Decimal) for tier in price.tiers})
     fee = vars(prices).get("requests_kcount") or Decimal(0)
+    source, released = _genai_source()
     return Price(
         _genai_rates(found, 0),
         tuple((start, _genai_rates(found, start + 1)) for start in starts),
         request=_ceil(fee * _NANO / 1000),
-        source=_genai_source(),
+        source=source,
+        checked=released,
     )
 
 

@@ -3,14 +3,13 @@
 The output may hold lines of the last commit that its transaction never saw. They are answers that were paid for: each
 that an attempt in flight can have written is accepted; from the first that is not, the rest is kept aside and cut off.
 An attempt whose answers were all found cost what they say; any other may have been billed, so its reservation becomes
-unknown spend and its unanswered records are sent again.
+unknown spend and its unanswered records are sent again. Either is spend of the run that recovers, on the attempt's day.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,14 +59,13 @@ def recover(ledger: Ledger, log: OutputLog, aside: Path) -> Recovered:
     torn = log.cut_tail(aside)
     if found:
         log.sync()
-    day = datetime.now(UTC).date().isoformat()
     attempts = list(ledger.inflight)
     unknown = 0
     with ledger.transaction():
+        ledger.begin_run()
         for attempt in attempts:
-            unknown += _close(ledger, attempt, by_attempt[attempt], day)
+            unknown += _close(ledger, attempt, by_attempt[attempt])
         ledger.out_off, ledger.tail = log.offset, log.fingerprint
-        ledger.set_meta(run_no=int(ledger.meta["run_no"]) + 1)
     return Recovered(len(found), torn, unknown)
 
 
@@ -102,11 +100,11 @@ def _may_be_ours(ledger: Ledger, identity: LineIdentity, taken: set[int]) -> boo
     )
 
 
-def _close(ledger: Ledger, attempt: int, found: list[_Found], day: str) -> bool:
+def _close(ledger: Ledger, attempt: int, found: list[_Found]) -> bool:
     """Close one attempt; True where its outcome stays unknown."""
     whole = len(found) == len(ledger.inflight[attempt].lines)
     cost = sum(line.identity.cost_nusd for line in found) if whole else None
-    ledger.settle_recovered(attempt, cost, [line.identity.line for line in found], _total(found), day)
+    ledger.settle_recovered(attempt, cost, [line.identity.line for line in found], _total(found))
     return not whole
 
 

@@ -85,7 +85,7 @@ def repair(places: Places, fingerprint: str) -> Repaired:
     if not lines.ledger:
         draft_of(places).unlink()
         raise StateMismatch(f"{source} holds no result of ours to repair from; use --fresh, which keeps it")
-    ledger = Ledger.create(places.ledger, lines.ledger, {"config": fingerprint, "phase": "rewriting", "run_no": 1})
+    ledger = Ledger.create(places.ledger, lines.ledger, {"config": fingerprint, "phase": "rewriting", "run_no": 0})
     total = max(spent, sum(lines.costs.values()))
     day = datetime.now(UTC).date().isoformat()
     with ledger.transaction():

@@ -75,6 +75,11 @@ class Source:
             os.close(self._fd)
         self._open = False
 
+    @property
+    def plain_size(self) -> int | None:
+        """Bytes of a plain file, which can be entered anywhere; None for a compressed one and for a pipe."""
+        return self._size if self._pipe is None and self._codec is None else None
+
     async def pages(
         self, known: Sequence[Chunk] = (), done: Callable[[int], bool] = lambda _: False
     ) -> AsyncGenerator[Page, None]:
@@ -107,6 +112,25 @@ class Source:
                     if limit is not None and page.last_line >= limit and not replay.holding:
                         return
         replay.finish()
+
+    def left(self, known: Sequence[Chunk], done: Callable[[int], bool]) -> list[tuple[int, int]]:
+        """Return the stretches of bytes (start, end) of a plain file that hold all that is not done, in order.
+
+        The arguments are those of `pages`.
+        """
+        skip = {chunk.number for chunk in known if chunk.lines == CHUNK_LINES and done(chunk.number)}
+        return [(span.start, span.stop) for span in self._spans(known, skip) if span.start < span.stop]
+
+    def read_at(self, start: int, size: int) -> bytes:
+        """Return up to `size` bytes of a plain file from `start` on; fewer where it ends.
+
+        Raises:
+            StorageFailed: It cannot be read.
+        """
+        try:
+            return os.pread(self._fd, size, start)
+        except OSError as error:
+            raise StorageFailed(f"cannot read {shown(self.path)}: {error.strerror or error}") from error
 
     async def verify(self, known: Sequence[Chunk]) -> list[tuple[int, int]]:
         """Return the ranges (first line, last line) of chunks that no longer are what `known` recorded.
@@ -145,7 +169,7 @@ class Source:
     def _spans(self, known: Sequence[Chunk], skip: Collection[int]) -> Iterator[_Span]:
         """Yield what must be read; only a plain file can be entered anywhere but at its beginning."""
         start = number = 0
-        if self._pipe is None and self._codec is None:
+        if self.plain_size is not None:
             for chunk in known:
                 if chunk.number in skip:
                     if start < chunk.start:

@@ -16,6 +16,9 @@ from pathlib import Path
 from pipeline.errors import Locked, StorageFailed, UsageError
 
 _POLL_SECONDS = 0.1
+_GLANCES = 20
+"""Tries to take a lock that nobody but processes which look at it has: each has it for microseconds."""
+_GLANCE_SECONDS = 0.005
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -81,14 +84,18 @@ class Places:
         return self.state / "run.json"
 
     @property
+    def history(self) -> Path:
+        return self.state / "history.json"
+
+    @property
     def rows(self) -> Path:
         """The input of a run of a program's own rows."""
         return self.state / "input.jsonl"
 
     def is_reserved(self, name: str) -> bool:
         """Whether a file of that name in the state directory is one that a run keeps there."""
-        others = {self.lock.name, self.status.name, self.summary.name, self.rows.name}
-        return name.startswith(self.ledger.name) or name in others
+        kept = {self.lock.name, self.status.name, self.summary.name, self.history.name, self.rows.name}
+        return name.startswith(self.ledger.name) or name in kept
 
     def aside(self, name: str) -> Path:
         """A path in the state directory that does not exist yet, for bytes that are kept."""
@@ -149,8 +156,12 @@ class Lock:
         """
         with storage_errors("cannot open", path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        remaining = wait
+        remaining, glances = wait, _GLANCES
         while not try_lock(descriptor):
+            if glances and is_only_looked_at(descriptor):
+                sleep(_GLANCE_SECONDS)
+                glances -= 1
+                continue
             if remaining <= 0:
                 holder = os.pread(descriptor, 200, 0).decode("ascii", "replace").strip()
                 os.close(descriptor)
@@ -174,6 +185,32 @@ def try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def is_only_looked_at(descriptor: int) -> bool:
+    """Whether an flock that could not be taken is shared by processes that see whether anybody has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return True
+
+
+def lock_holder(path: Path) -> str | None:
+    """Return who holds a lock, or None where nobody does. Tries it, shared, for no longer than the look."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(descriptor, 200, 0).decode("ascii", "replace").strip() or "a process that is just starting"
+    else:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def sync_directory(directory: Path) -> None:

@@ -33,6 +33,16 @@ def test_the_bar_says_how_far_the_run_is() -> None:
     assert "50.0% · 500/1,000 records" in ESCAPES.sub("", drawn())
 
 
+def test_the_bar_says_what_it_will_have_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    stream = io.StringIO()
+    bar = Bar(stream)
+    bar.show(HALFWAY._replace(spent_nusd=1_230_000_000, projected_nusd=4_100_000_000))
+    bar.close()
+
+    assert "$1.23 of $5.00, about $4.10 in the end" in ESCAPES.sub("", stream.getvalue())
+
+
 def test_a_line_that_stays_is_neither_wrapped_nor_read_as_markup() -> None:
     assert "warning: [not markup] " + "long " * 30 in ESCAPES.sub("", drawn())
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -139,6 +139,18 @@ async def test_json_puts_the_summary_on_stdout_as_one_object(bench: Bench) -> No
     assert done.err == ""
 
 
+async def test_a_model_that_is_switched_off_is_said_before_it_is_asked_and_no_more_when_all_is_done(
+    bench: Bench,
+) -> None:
+    endpoint = {"base_url": bench.simulator.url, "provider": "openai"}
+    (bench.folder / "endpoints.yaml").write_text(json.dumps({"mine": endpoint}))
+    arguments = ("run", "c.yaml", "--set", "endpoint=mine", "--set", "model=o1", "--json")
+    first, again = json.loads((await bench.run(*arguments)).out), json.loads((await bench.run(*arguments)).out)
+
+    assert first["notices"][0] == "model o1 was to be switched off on 2026-10-23 (models.yaml, 2026-11-20)"
+    assert again["notices"] == []
+
+
 async def test_quiet_is_quiet(bench: Bench) -> None:
     assert await bench.run("run", "c.yaml", "-q") == Done(0, "", "")
 
@@ -165,7 +177,39 @@ async def test_a_budget_that_is_too_small_is_exit_4(bench: Bench) -> None:
 
     assert done.code == 4
     assert "pipeline: stopped: " in done.err
-    assert "next: pipeline run c.yaml --budget 0.000001   (with a larger --budget" in done.err
+    assert "next: pipeline run c.yaml --budget 0.000001   (with a larger budget" in done.err
+
+
+async def test_a_run_that_stops_half_way_says_what_all_will_have_cost(bench: Bench) -> None:
+    half = await bench.run("run", "c.yaml", "--batch-size", "1", "--budget", "0.0000017", "--json")
+    whole = await bench.run("run", "c.yaml", "--batch-size", "1", "--json")
+    stopped, complete = json.loads(half.out), json.loads(whole.out)
+    billed = sum(entry.cost_nusd for entry in bench.simulator.record.entries())
+    print(f"\nprojected {stopped['money']['projected_nusd']} after {stopped['records']['ok']} records, billed {billed}")
+
+    assert (half.code, whole.code) == (4, 0)
+    assert 20 <= stopped["records"]["ok"] < RECORDS
+    assert stopped["money"]["projected_nusd"] == pytest.approx(billed, rel=0.1)
+    assert complete["money"]["projected_nusd"] == complete["money"]["spent_nusd"] == billed
+
+
+async def test_what_nobody_has_a_price_for_is_not_projected_as_free(bench: Bench) -> None:
+    endpoint = {"base_url": bench.simulator.url, "provider": "nobody"}
+    (bench.folder / "endpoints.yaml").write_text(json.dumps({"mine": endpoint}))
+    money = json.loads((await bench.run("run", "c.yaml", "--set", "endpoint=mine", "--json")).out)["money"]
+
+    assert (money["spent_nusd"], money["projected_nusd"], money["price_source"]) == (0, None, "unknown")
+
+
+async def test_a_run_under_way_projects_its_cost_in_its_status(slow: Bench) -> None:
+    process = await slow.run_until_served("run", "c.yaml", "--limit", "26")
+    watching = await slow.start("status", "c.yaml", "--watch", "--json")
+    live = await running(watching, lambda seen: seen["money"]["projected_nusd"] is not None)
+    await ended(process)
+    billed = sum(entry.cost_nusd for entry in slow.simulator.record.entries())
+
+    assert live["records"]["ok"] < 26
+    assert live["money"]["projected_nusd"] == pytest.approx(billed, rel=0.1)
 
 
 async def test_a_quota_that_is_used_up_is_exit_6(bench: Bench) -> None:
@@ -240,6 +284,13 @@ async def test_a_dry_run_shows_the_plan_and_sends_nothing(bench: Bench) -> None:
     assert bench.simulator.record.entries() == []
 
 
+async def test_a_dry_run_that_begins_anew_plans_all_of_it(bench: Bench) -> None:
+    await bench.run("run", "c.yaml")
+
+    assert "  requests  0\n" in (await bench.run("run", "c.yaml", "-n")).out
+    assert "  requests  3\n" in (await bench.run("run", "c.yaml", "-n", "--fresh")).out
+
+
 async def test_a_plan_in_json_is_one_object(bench: Bench) -> None:
     plan: Json = json.loads((await bench.run("plan", "c.yaml", "--json")).out)
 
@@ -279,12 +330,12 @@ async def test_status_tells_a_live_run_from_a_dead_and_a_finished_one(slow: Benc
     assert finished.out.startswith("complete: 8 of 8 records have a result")
 
 
-async def running(watching: Process) -> Json:
-    """The first status of a run that is under way; ends the watching."""
+async def running(watching: Process, wanted: Callable[[Json], bool] = lambda _: True) -> Json:
+    """The first status of a run that is under way, and as it is wanted; ends the watching."""
     assert watching.stdout is not None
     async for line in watching.stdout:
         seen: Json = json.loads(line)
-        if seen["state"] == "running":
+        if seen["state"] == "running" and wanted(seen):
             watching.terminate()
             await watching.communicate()
             return seen

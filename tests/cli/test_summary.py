@@ -53,7 +53,7 @@ def test_a_run_that_was_stopped_says_why_and_what_next(tmp_path: Path) -> None:
         "  time      12s, 6.4/s",
         f"  output    {output}.partial so far",
         "  failed    out/t.jsonl.errors.jsonl (too_long: 15, timeout: 5)",
-        "  next      pipeline run c.yaml   (with a larger --budget or --deadline)",
+        "  next      pipeline run c.yaml   (with a larger budget or deadline)",
     ]
 
 

@@ -17,7 +17,7 @@ TODAY = datetime.now(UTC).date()
 
 def row(day: str, model: str, cost: int | None, kind: Kind = "ok", tags: tuple[str, ...] = ()) -> UsageRow:
     return UsageRow(
-        1, day, model, "openai", "embeddings", "tickets", kind, 2, 1000, 200, 40, 60, 20, cost, "list", tags
+        1, day, model, "openai", "embeddings", "tickets", kind, 2, 1000, 200, 40, 60, 20, cost, "list", tags, 7_000_000
     )
 
 
@@ -43,9 +43,9 @@ def cells(text: str) -> list[list[str]]:
 
 def test_a_table_has_a_row_for_each_group_and_their_sum() -> None:
     assert cells(shown("--by", "model").stdout) == [
-        ["large", "4", "2,000", "400", "80", "120", "40", "$0.0200", "$0.0200", "$0.0050", "0"],
-        ["small", "4", "2,000", "400", "80", "120", "40", "$1.00", "$0", "$0", "2"],
-        ["total", "8", "4,000", "800", "160", "240", "80", "$1.02", "$0.0200", "$0.0050", "2"],
+        ["large", "4", "2,000", "400", "80", "120", "40", "$0.0200", "$0.0200", "$0.0050", "$0.0140", "0"],
+        ["small", "4", "2,000", "400", "80", "120", "40", "$1.00", "$0", "$0", "$0.0140", "2"],
+        ["total", "8", "4,000", "800", "160", "240", "80", "$1.02", "$0.0200", "$0.0050", "$0.0280", "2"],
     ]
 
 
@@ -74,14 +74,15 @@ def test_json_has_the_exact_total() -> None:
         "retried_nusd": 20_000_000,
         "unknown_nusd": 5_000_000,
         "unpriced": 2,
+        "saved_nusd": 28_000_000,
     }
 
 
 def test_csv_has_a_head_and_exact_rows() -> None:
     assert shown("--by", "model", "--csv").stdout.splitlines() == [
-        "model,requests,input,cached,cache_write,output,reasoning,ok_nusd,retried_nusd,unknown_nusd,unpriced",
-        "large,4,2000,400,80,120,40,0,20000000,5000000,0",
-        "small,4,2000,400,80,120,40,1000000000,0,0,2",
+        "model,requests,input,cached,cache_write,output,reasoning,ok_nusd,retried_nusd,unknown_nusd,unpriced,saved_nusd",
+        "large,4,2000,400,80,120,40,0,20000000,5000000,0,14000000",
+        "small,4,2000,400,80,120,40,1000000000,0,0,2,14000000",
     ]
 
 
@@ -109,6 +110,25 @@ def test_under_two_tags_a_job_counts_twice_and_in_the_total_once(tmp_path: Path)
         ("b", "$3.00"),
         ("total", "$4.02"),
     ]
+
+
+def test_a_run_is_named_by_its_job_its_ledger_and_its_number(tmp_path: Path) -> None:
+    log = UsageLog(tmp_path / "usage.db")
+    log.sync("other", [row("2026-01-02", "small", 5)._replace(run_no=number) for number in (2, 10)], now=0)
+
+    assert [each["key"] for each in json.loads(shown("--by", "run", "--json").stdout)["rows"]] == [
+        "tickets ledger-1",
+        "tickets other-2",
+        "tickets other-10",
+    ]
+
+
+@pytest.mark.parametrize("by", ["day", "month", "model", "job", "endpoint", "tag", "name", "run"])
+@pytest.mark.parametrize("form", [(), ("--csv",), ("--json",)])
+def test_every_grouping_has_every_form(by: str, form: tuple[str, ...]) -> None:
+    done = shown("--by", by, "--since", "2026-01-01", *form)
+
+    assert (done.exit_code, len(done.stdout.splitlines()) > (form != ("--json",))) == (0, True)
 
 
 def test_csv_and_json_exclude_each_other() -> None:

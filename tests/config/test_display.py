@@ -36,7 +36,8 @@ messages: [{role: user, content: x}]
     assert shown["limits.rpm"] == ("5", "command line")
     assert shown["limits.concurrency"] == ("64", "default")
     assert shown["timeout"] == ("60.0", "PIPELINE_TIMEOUT")
-    assert shown["endpoint.base_url"][1] == str(builtin("endpoints.yaml")) + ":16"
+    lines = builtin("endpoints.yaml").read_text().splitlines()
+    assert shown["endpoint.base_url"][1] == f"{builtin('endpoints.yaml')}:{lines.index('simulator:') + 2}"
 
 
 def test_without_origins_there_are_two_columns(tmp_path: Path) -> None:

@@ -219,3 +219,41 @@ def test_a_broken_file_of_ones_own_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "endpoints.yaml").write_text("a: [", encoding="utf-8")
     with pytest.raises(UsageError, match=r"endpoints\.yaml:1: is not YAML"):
         loaded(tmp_path)
+
+
+CAPPED = """
+mine:
+  base_url: https://api.example/v1
+  monthly_usd: 50
+  limits:
+    luna: {rpm: 10, monthly_usd: 20}
+    sol*: {monthly_usd: 0.5}
+    default: {rpm: 5}
+"""
+
+
+def test_an_endpoint_and_its_models_may_have_monthly_caps(tmp_path: Path) -> None:
+    run = with_endpoint(tmp_path, CAPPED, more="model: luna")
+
+    assert [(cap.name, cap.nusd, cap.endpoint, cap.key) for cap in run.endpoint.caps] == [
+        ("monthly_usd of endpoint mine", 50_000_000_000, "mine", None),
+        ("limits.luna.monthly_usd of endpoint mine", 20_000_000_000, "mine", "luna"),
+        ("limits.sol*.monthly_usd of endpoint mine", 500_000_000, "mine", "sol*"),
+    ]
+    assert run.config.limits.rpm == 10, "a cap is no pace"
+    assert run.origins["endpoint.monthly_usd"].line == 4
+
+
+def test_an_endpoint_without_caps_has_none(tmp_path: Path) -> None:
+    run = with_endpoint(tmp_path, "mine: {base_url: https://api.example/v1, limits: {luna: {rpm: 10}}}")
+
+    assert run.endpoint.caps == []
+    assert run.endpoint.monthly_usd_by_model is None
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "'5 USD'", ".inf"])
+def test_a_monthly_cap_that_is_no_sum_is_refused_with_its_line(tmp_path: Path, value: str) -> None:
+    lines = refused_endpoint(tmp_path, CAPPED.replace("50", value))
+
+    assert len(lines) == 1
+    assert "endpoints.yaml:4: mine.monthly_usd: " in lines[0]

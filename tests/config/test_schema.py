@@ -16,8 +16,7 @@ from pipeline.config.origin import Loc, dotted
 from pipeline.errors import UsageError
 from pipeline.types import Json
 
-NOT_RUNS = {FILE, "prices.yaml"}
-CONFIGS = sorted(path for path in builtin(FILE).parent.glob("*.yaml") if path.name not in NOT_RUNS)
+CONFIGS = sorted(path for path in builtin(FILE).parent.glob("*.yaml") if "job" in read_document(path).data)
 MINIMAL: Json = {
     "job": "chat",
     "input": {"path": "in.jsonl"},

@@ -93,6 +93,16 @@ def test_the_soft_limit_is_reported_once() -> None:
     assert [budget.crossed_soft(), budget.crossed_soft()] == [True, False]
 
 
+def test_a_soft_limit_that_an_earlier_run_warned_of_is_not_reported_again_but_a_higher_one_is() -> None:
+    warned = {}
+    for soft in (40, 50, 60):
+        budget = Budget(100, soft=soft, spent=70)
+        budget.warned = 50
+        warned[soft] = budget.crossed_soft()
+
+    assert warned == {40: False, 50: False, 60: True}
+
+
 def test_without_a_soft_limit_none_is_crossed() -> None:
     assert not Budget(100, spent=100).crossed_soft()
 

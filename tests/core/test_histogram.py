@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -48,3 +50,40 @@ def test_what_is_longer_than_the_buckets_reach_is_told_by_the_longest() -> None:
 
 def test_less_than_a_millisecond_is_none() -> None:
     assert noted(0.0005, 0.0005, 2.0).percentile(0.5) == 0
+
+
+@given(DURATIONS, DURATIONS)
+def test_two_together_are_as_one_that_saw_both(one: list[float], other: list[float]) -> None:
+    both = noted(*one)
+    both.add(noted(*other))
+
+    assert both.percentiles() == noted(*one, *other).percentiles()
+    assert both.total == pytest.approx(sum(one) + sum(other))
+
+
+@given(DURATIONS, st.sampled_from([1, 2, 3, 6]))
+def test_every_duration_is_in_the_bin_whose_bounds_are_around_it(durations: list[float], a_doubling: int) -> None:
+    bins = noted(*durations).bins(a_doubling)
+
+    assert sum(each.durations for each in bins) == len(durations)
+    assert all(one.upper == other.lower for one, other in pairwise(bins))
+    assert bins[0].durations > 0
+    assert bins[-1].durations > 0
+    for each in bins:
+        below = sum(seconds < each.upper * (1 - 1e-9) for seconds in durations)
+        above = sum(seconds <= each.upper * (1 + 1e-9) for seconds in durations)
+        assert below <= sum(other.durations for other in bins if other.upper <= each.upper) <= above
+
+
+@given(DURATIONS)
+def test_it_is_read_as_it_was_written(durations: list[float]) -> None:
+    histogram = noted(*durations)
+    read = Histogram.of(json.loads(json.dumps(histogram.as_dict())))
+
+    assert read.as_dict() == histogram.as_dict()
+
+
+@pytest.mark.parametrize("change", [{"counts": {"121": 1}}, {"counts": {"x": 1}}, {"counts": []}, {"total": math.inf}])
+def test_what_is_no_histogram_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError, IndexError, AttributeError)):
+        Histogram.of({**noted(1.0).as_dict(), **change})

@@ -80,7 +80,7 @@ def test_whatever_a_summary_holds_a_notification_is_small_and_json(
     name: str, message: str, output: str, codes: dict[str, int]
 ) -> None:
     published = summary(name=name, message=message, output=output, errors=output, codes=codes)
-    made = notification("failed", message, published, identity="n-1", host=name, at=message).as_json()
+    made = notification("failed", message, published, identity="n-1", host=name, at="2026-11-21T02:00:00Z").as_json()
 
     assert len(made) <= MOST_BYTES
     assert orjson.loads(made)["event"] == "failed"

@@ -69,9 +69,29 @@ def test_a_total_below_the_sum_changes_nothing() -> None:
     assert read(chat(total_tokens=0)) == (Usage(1000, 200), "")
 
 
-@pytest.mark.parametrize("details", [None, {}, {"cached_tokens": None}, {"audio_tokens": 3}])
+@pytest.mark.parametrize("details", [None, {}, {"cached_tokens": None}, {"audio_tokens": 0}, {"requests": 3}])
 def test_absent_details_are_none(details: Json) -> None:
     assert read(chat(prompt_tokens_details=details)) == (Usage(1000, 200), "")
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"prompt_tokens_details": {"text_tokens": 600, "audio_tokens": 400}},
+        {"completion_tokens_details": {"audio_tokens": 1}},
+        {"input_tokens_details": {"cached_tokens": 4}, "output_tokens_details": {"image_tokens": 7}},
+    ],
+)
+def test_tokens_that_are_no_text_are_believed_and_remarked(details: Json) -> None:
+    reading = read(chat(**details))
+
+    assert (reading.usage.input, reading.usage.output, reading.remark) == (1000, 200, "not_text")
+
+
+def test_predicted_tokens_are_text() -> None:
+    block = chat(completion_tokens_details={"accepted_prediction_tokens": 3, "rejected_prediction_tokens": 9})
+
+    assert read(block) == (Usage(1000, 200), "")
 
 
 @pytest.mark.parametrize("block", [None, [], "usage", 7, True])

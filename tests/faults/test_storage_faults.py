@@ -21,6 +21,7 @@ from pipeline.errors import StateMismatch, UsageError
 from pipeline.storage.checkpoint import open_ledger, open_output
 from pipeline.storage.filesystem import NETWORK, refuse_network, type_of
 from pipeline.storage.ledger import Ledger
+from pipeline.storage.ledger_file import VERSION
 from tests.acceptance.command import pipeline, write_records
 from tests.faults.case import Case, case, case_at, end, kill, wait_until
 from tests.faults.injectors import (
@@ -527,9 +528,9 @@ def test_a_ledger_of_a_newer_version_is_refused(judge: Judges, tmp_path: Path) -
     job = case(judge, tmp_path)
     job.begin()
     sent = job.sent
-    set_version(job.places.ledger, 2)
+    set_version(job.places.ledger, VERSION + 1)
     refused = job.run()
-    set_version(job.places.ledger, 1)
+    set_version(job.places.ledger, VERSION)
 
     assert (refused.code, job.sent) == (2, sent)
     assert "newer version" in refused.err
@@ -776,7 +777,7 @@ def test_an_input_with_the_name_of_a_file_that_the_run_writes_is_refused(
 
 
 @pytest.mark.row(41)
-@pytest.mark.parametrize("name", ["ledger.db", "lock", "run.json"])
+@pytest.mark.parametrize("name", ["ledger.db", "lock", "run.json", "history.json"])
 def test_an_output_with_the_name_of_a_file_of_the_state_is_refused(judge: Judges, tmp_path: Path, name: str) -> None:
     job = case(judge, tmp_path)
     refused = job.run("-o", f"state/{name}", "--state", "state")

@@ -79,6 +79,17 @@ def test_a_batch_line_without_a_limit_gets_the_configs() -> None:
     assert item.output_tokens == 100
 
 
+@pytest.mark.parametrize("body", [{"prompt": "a"}, {"prompt": "a", "max_tokens": None}])
+def test_where_a_budget_is_kept_the_apis_own_limit_is_put_into_the_request(body: Json) -> None:
+    job = job_with(bounded=True)
+    line = job.render(batch_line("/v1/completions", **body))
+    templated = items(job, 1)[0]
+
+    assert (job.body([line])["max_tokens"], line.output_tokens) == (16, 16)
+    assert (job.body([templated])["max_tokens"], templated.output_tokens) == (16, 16)
+    assert job.body([job.render(batch_line("/v1/completions", prompt="a", max_tokens=9))])["max_tokens"] == 9
+
+
 def test_an_array_of_prompts_may_have_the_output_of_each() -> None:
     item = job_with().render(batch_line("/v1/completions", prompt=["a"] * 30, max_tokens=4, n=2))
 

@@ -12,7 +12,7 @@ from pipeline.events import Event, Notice
 from pipeline.job import JobSpec
 from pipeline.middleware.drain import Drain, Draining
 from pipeline.middleware.validation import Validation
-from pipeline.types import Item, RateLimits, Record, Request, Response
+from pipeline.types import Item, RateLimits, Record, Request, Response, Usage
 from tests.rig import answer
 
 ITEM = Item(Record(1, "1", {"text": "a"}), "a", 1)
@@ -87,6 +87,17 @@ async def test_a_usage_that_is_not_believed_is_said_once() -> None:
     assert first.usage.estimated
     assert first.usage.input == 10
     assert len(seen.notices) == 1
+
+
+async def test_tokens_that_are_no_text_are_said_once_to_be_priced_as_text() -> None:
+    seen = Seen()
+    usage = {"prompt_tokens": 9, "total_tokens": 9, "prompt_tokens_details": {"audio_tokens": 4}}
+    backend = validation([answer({**VECTOR, "usage": usage})] * 2, seen)
+    heard = [(await backend.send(REQUEST)).usage for _ in range(2)]
+
+    assert heard == [Usage(9), Usage(9)]
+    assert len(seen.notices) == 1
+    assert "only text has a known price" in seen.notices[0]
 
 
 async def test_nothing_goes_out_once_the_job_stops() -> None:

@@ -15,7 +15,6 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
 
 class Released(NamedTuple):
     attempt: str
-    day: str
     billed: bool
     ambiguous: bool
 
@@ -32,8 +31,8 @@ class Intents:
         self.reserved.append((lines, amount, model))
         return f"abcdefg1-{len(self.reserved)}"
 
-    def release(self, attempt: str, *, day: str, billed: bool, ambiguous: bool) -> None:
-        self.released.append(Released(attempt, day, billed, ambiguous))
+    def release(self, attempt: str, *, billed: bool, ambiguous: bool) -> None:
+        self.released.append(Released(attempt, billed, ambiguous))
 
 
 class Prices:
@@ -91,7 +90,7 @@ async def test_what_failed_is_released_as_what_it_was(error: PipelineError, bill
     with pytest.raises(type(error)):
         await Reservation(FakeBackend([error]), intents, Prices(), Clock()).send(request(3))
 
-    assert intents.released == [Released("abcdefg1-1", "2026-11-21", billed, ambiguous)]
+    assert intents.released == [Released("abcdefg1-1", billed, ambiguous)]
 
 
 async def test_a_record_whose_outcome_stayed_unknown_twice_is_not_sent() -> None:
@@ -162,7 +161,7 @@ async def test_what_a_bug_interrupts_may_have_been_billed() -> None:
     with pytest.raises(ValueError, match="a bug"):
         await Reservation(Bug([]), intents, Prices(), Clock()).send(request(3))
 
-    assert intents.released == [Released("abcdefg1-1", "2026-11-21", billed=True, ambiguous=False)]
+    assert intents.released == [Released("abcdefg1-1", billed=True, ambiguous=False)]
 
 
 async def test_a_record_that_was_never_ambiguous_goes_beside_one_that_was_once() -> None:

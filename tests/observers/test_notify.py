@@ -137,7 +137,7 @@ async def test_a_run_that_found_nothing_to_do_tells_nobody_and_is_alive(exit_cod
 async def test_the_soft_budget_is_told_under_way_and_nothing_else_is() -> None:
     inbox = Inbox()
     notifier = Scene(inbox).notifier
-    for event in (AttemptSent(0.0), SoftBudgetReached(), Notice("warning", "the soft budget is reached")):
+    for event in (AttemptSent(0.0), SoftBudgetReached(4, 3), Notice("warning", "the soft budget is reached")):
         notifier.see(event)
     await notifier.ended(ended(), None)
 
@@ -179,7 +179,7 @@ async def test_the_end_of_a_run_waits_for_its_deliveries_and_no_longer_than_thei
 async def test_nobody_waits_for_what_is_told_under_way() -> None:
     scene = Scene(Inbox(1_000.0), pulse=Pulse(1_000.0))
     scene.notifier.see(RunStarted())
-    scene.notifier.see(SoftBudgetReached())
+    scene.notifier.see(SoftBudgetReached(4, 3))
 
     assert now() == 0.0
 
@@ -215,7 +215,7 @@ async def test_a_run_that_found_another_at_work_pings_nothing() -> None:
 @virtual_time
 async def test_what_fails_twice_for_one_reason_is_noticed_once() -> None:
     scene = Scene(Inbox(failure=Undelivered("it answered 404 Not Found", again=False)))
-    scene.notifier.see(SoftBudgetReached())
+    scene.notifier.see(SoftBudgetReached(4, 3))
     await scene.notifier.ended(ended(), None)
 
     assert scene.notes.texts == ["inbox: not delivered: it answered 404 Not Found"]

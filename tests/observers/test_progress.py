@@ -162,6 +162,14 @@ def test_money_whose_fate_is_unknown_is_shown_apart() -> None:
     assert line.endswith("$0.0123 (+ at most $0.0400 unknown)")
 
 
+def test_what_it_will_have_cost_is_said_while_it_runs() -> None:
+    spent = HALFWAY._replace(spent_nusd=1_230_000_000, projected_nusd=4_100_000_000)
+
+    assert progress_line(spent, 25).endswith(" · $1.23 of $5.00, about $4.10 in the end")
+    assert progress_line(spent._replace(ok=995), 25).endswith(" · $1.23 of $5.00")
+    assert progress_line(spent._replace(projected_nusd=None), 25).endswith(" · $1.23 of $5.00")
+
+
 def test_all_but_one_record_is_not_all() -> None:
     assert progress_line(START._replace(total=10_000, ok=9999), 1).startswith("99.9% ")
 

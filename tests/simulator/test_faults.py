@@ -191,6 +191,17 @@ async def test_an_answer_from_a_dearer_model_is_billed_at_its_price(start: Start
     assert entry.cost_nusd == cost_nusd(entry.tokens, "simulator-hashing-256-large") == 3 * 130
 
 
+@pytest.mark.parametrize("fault", ["ok", "model_differs"])
+async def test_the_dearer_twin_answers_and_bills_where_it_is_asked_for(start: Start, fault: str) -> None:
+    client = await start(faults=Faults(script=[fault]))
+    large = {"model": "simulator-text-1-large", "prompt": "a b c"}
+    answer = orjson.loads((await client.post("/completions", large)).body)
+    entry = client.simulator.record.entries()[0]
+
+    assert answer["model"] == entry.model == "simulator-text-1-large"
+    assert entry.cost_nusd == 300 * entry.tokens.input + 1200 * entry.tokens.output
+
+
 async def test_reasoning_beyond_the_limit_is_reported_and_billed(start: Start) -> None:
     client = await start(faults=Faults(script=["reasoning_overrun"]))
     body = {"model": "any", "messages": [{"role": "user", "content": "a"}], "max_completion_tokens": 5}

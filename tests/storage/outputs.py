@@ -14,6 +14,8 @@ from pipeline.storage.state import Places, default_state, make_private
 from pipeline.types import DeadLetter, Record, Result, Usage
 
 DAY = "2026-11-21"
+NOON = 1_795_262_400.0
+"""On that day, in seconds since the epoch."""
 
 
 def places_in(directory: Path) -> Places:
@@ -34,7 +36,7 @@ def close_both(ledger: Ledger, log: OutputLog) -> None:
 
 
 def intent(attempt: int, lines: Sequence[int], amount: int = 1_000) -> Reserve:
-    return Reserve(attempt, tuple(lines), amount, "m", 0.0)
+    return Reserve(attempt, tuple(lines), amount, "m", NOON)
 
 
 def result(ledger: Ledger, attempt: int, line: int, cost: int = 100) -> Result:
@@ -47,11 +49,11 @@ def answered(ledger: Ledger, attempt: int, lines: Sequence[int], cost: int = 100
     """An attempt that was answered for every record, each costing `cost`."""
     results = [result(ledger, attempt, line, cost) for line in lines]
     usage = Usage(3 * len(lines), 2 * len(lines))
-    return Settle(attempt, cost * len(lines), usage, "m", DAY, results, [])
+    return Settle(attempt, cost * len(lines), usage, "m", results, [])
 
 
 def lost(attempt: int, *, ambiguous: bool = True) -> Release:
-    return Release(attempt, DAY, billed=True, ambiguous=ambiguous)
+    return Release(attempt, billed=True, ambiguous=ambiguous)
 
 
 def dead(line: int, code: str = "rejected") -> DeadLetter:

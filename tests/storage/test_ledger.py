@@ -62,7 +62,7 @@ def test_a_settled_attempt_makes_room_for_an_intent_of_the_same_commit(tmp_path:
 def test_an_unbilled_attempt_gives_its_reservation_back(tmp_path: Path) -> None:
     ledger, log, _ = open_both(places_in(tmp_path))
     ledger.commit([], [intent(1, [1])], log)
-    ledger.commit([Release(1, "2026-11-21", billed=False, ambiguous=False)], [], log)
+    ledger.commit([Release(1, billed=False, ambiguous=False)], [], log)
 
     assert (ledger.budget.spent, ledger.budget.unknown, ledger.budget.reserved) == (0, 0, 0)
     close_both(ledger, log)
@@ -178,7 +178,7 @@ def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
 def test_the_budget_error_names_the_figures(tmp_path: Path) -> None:
     ledger, log, _ = open_both(places_in(tmp_path))
     ledger.budget.cap = 2_000_000_000
-    error = ledger.budget_reached()
+    error = ledger.refusal(intent(2, [2], 3_000_000_000))
 
     assert isinstance(error, BudgetReached)
     assert "$2.000000" in error.message.replace("of 2", "of $2")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -47,6 +48,27 @@ def test_a_lock_that_is_held_names_its_holder_and_goes_with_it(tmp_path: Path) -
 def test_a_lock_is_taken_as_soon_as_it_is_free(tmp_path: Path) -> None:
     held = Lock.take(tmp_path / "lock")
     Lock.take(tmp_path / "lock", wait=10, sleep=lambda _: held.release()).release()
+
+
+def test_who_only_looks_at_a_lock_keeps_nobody_from_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    Lock.take(path).release()
+    looking = os.open(path, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    Lock.take(path, sleep=lambda _: os.close(looking)).release()
+
+
+def test_who_looks_at_a_lock_for_ever_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    Lock.take(path).release()
+    looking = os.open(path, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    waits: list[float] = []
+    with pytest.raises(Locked):
+        Lock.take(path, sleep=waits.append)
+    os.close(looking)
+
+    assert 0 < sum(waits) < 1
 
 
 def test_a_child_does_not_inherit_the_lock(tmp_path: Path) -> None:

@@ -262,7 +262,7 @@ def test_a_file_that_is_no_usage_log_is_left_as_it_is(tmp_path: Path, content: b
 def test_the_log_of_a_newer_version_is_left_as_it_is(log: UsageLog, tmp_path: Path) -> None:
     log.sync("a", [row()], now=NOW)
     with sqlite3.connect(tmp_path / "state" / "usage.db") as db:
-        db.execute("PRAGMA user_version=2")
+        db.execute("PRAGMA user_version=3")
     db.close()
 
     assert "newer version" in failure(log)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pipeline.simulator.billing import Tokens
+from pipeline.simulator.billing import DEARER, Tokens
 
 DEFAULT_OUTPUT = 16
 """Output tokens that a request allows where it does not say; no text of the simulator is longer."""
@@ -19,6 +19,13 @@ class Answer:
     body: dict[str, Any]
     tokens: Tokens
     model: str
+
+
+def let_twin_answer(answer: Answer, asked: str) -> None:
+    """Let the dearer twin of the model answer, and bill, where it is the one that was asked for."""
+    if asked == answer.model + DEARER:
+        answer.model = asked
+        answer.body["model"] = asked
 
 
 class Call(Protocol):

@@ -43,8 +43,8 @@ CONTROLS = (
     Control(
         "no intent row",
         "pipeline/storage/ledger.py",
-        "        if admitted:\n            self._db.execute(",
-        "        if admitted < 0:\n            self._db.execute(",
+        "        if intents:\n            self._db.execute(",
+        "        if not intents:\n            self._db.execute(",
         f"{_STORMS}test_random_kills_with_hundreds_in_flight_lose_nothing_and_buy_nothing_twice",
     ),
     Control(
@@ -71,7 +71,7 @@ CONTROLS = (
     Control(
         "what was in flight at a kill is forgotten",
         "pipeline/storage/ledger.py",
-        "            self._charge_unknown(row, day, counted=False, lines=set(row.lines) - set(found))\n",
+        "            self._charge_unknown(row, counted=False, lines=set(row.lines) - set(found))\n",
         "            self.budget.release(row.reserve)\n",
         f"{_STORMS}test_random_kills_with_hundreds_in_flight_lose_nothing_and_buy_nothing_twice",
     ),

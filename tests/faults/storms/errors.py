@@ -21,7 +21,7 @@ from tests.faults.storms.scene import Broken, Scene, expect, serving
 MOST_SECONDS = 2.0
 """From the fault to the end of the process."""
 KINDS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC}
-_CONVENIENCES = ("status.json", "run.json")
+_CONVENIENCES = ("status.json", "run.json", "history.json")
 """Files whose loss is a warning."""
 
 
