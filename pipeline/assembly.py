@@ -119,6 +119,7 @@ def places_of(loaded: Loaded) -> Places:
         output = Path(config.output.path)
         places = Places(output, state or default_state(output))
     _check_places(places, config.input.path)
+    _check_beside(config, places)
     return places
 
 
@@ -250,6 +251,16 @@ def _check_places(places: Places, source: str) -> None:
         if path.exists() and path.samefile(source):
             what = "the input itself" if path == output else f"written as {path.name}, which is the input"
             raise UsageError(f"{output} is {what}: choose another output")
+
+
+def _check_beside(config: Config, places: Places) -> None:
+    """Refuse to log or count into a file that is the run's own, or into the same file twice."""
+    own = (places.output, places.partial, places.ordered, places.errors, places.ledger, places.status, places.summary)
+    taken = {path.resolve() for path in own} | {Path(config.input.path).resolve()}
+    for beside in (config.log.file, config.joblog, config.metrics.file):
+        if beside is not None and Path(beside).resolve() in taken:
+            raise UsageError(f"{beside} is taken: logs and metrics need files of their own")
+        taken |= {Path(beside).resolve()} if beside is not None else set()
 
 
 def _counted(tokenizer: TextTokenizer, item: Item) -> int | None:

@@ -15,6 +15,8 @@ from pipeline.core.parse import parse_line
 from pipeline.errors import UsageError
 from pipeline.events import Observers
 from pipeline.storage.bitmap import Bitmap
+from pipeline.storage.compression import inflated
+from pipeline.storage.lines import DamagedError
 from pipeline.storage.recovery import usage_of
 from pipeline.storage.source import Source
 from pipeline.types import BadLine
@@ -135,10 +137,11 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     if not path.exists():
         return
     try:
-        with path.open("rb") as file:
+        with inflated(path) as file:
             yield from enumerate(file, 1)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except (OSError, DamagedError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path}: cannot be read: {reason}") from error
 
 
 def _dead_line(raw: bytes) -> int:

@@ -159,6 +159,16 @@ class StorageFailed(JobStopped):
     exit_code = 74
 
 
+class ReaderGone(JobStopped):
+    """Whoever read stdout went away before it had everything, as `head` does. Resumable."""
+
+    code = "reader_gone"
+    exit_code = 141
+
+    def __init__(self) -> None:
+        super().__init__("whoever read stdout went away; what came back is committed, run again to go on")
+
+
 class Locked(JobStopped):
     """Another run holds the lock; nothing was sent."""
 

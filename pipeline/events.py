@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from pipeline.types import Usage
+
 
 class AttemptSent(NamedTuple):
     """An attempt passed the limiter and is about to be sent."""
@@ -65,6 +67,32 @@ class Notice(NamedTuple):
     level: str
     """`info`, `warning` or `error`."""
     message: str
+
+
+class Exchange(NamedTuple):
+    """All that can be told of an attempt but what was said in it. Made only where somebody wants to know so much."""
+
+    attempt: str
+    """Its name, `<ledger>-<number>`."""
+    path: str
+    model: str
+    first_line: int
+    last_line: int
+    """Input lines of its first and last record; others may lie between."""
+    items: int
+    began: float
+    """Seconds since the epoch."""
+    seconds: float
+    sent: int
+    received: int
+    """Bytes of the two bodies; `received` is 0 where there was no valid answer."""
+    error: str | None
+    code: str | None
+    status: int | None
+    usage: Usage | None
+    """As validated; None where there was no valid answer."""
+    answered_by: str | None
+    """The model that answered."""
 
 
 Event = AttemptSent | AttemptEnded | RecordsSettled | RecordFailed | RunStarted | SoftBudgetReached | Paused | Notice

@@ -25,7 +25,7 @@ from pipeline.config import Loaded, fingerprint, shutdown_before, values
 from pipeline.core.backoff import RetryBudget, RetryPolicy
 from pipeline.core.circuit import CircuitPolicy
 from pipeline.core.packing import Packer
-from pipeline.core.parse import parse_line
+from pipeline.core.parse import blank_lines, parse_line
 from pipeline.earlier import CARRY_ON, Earlier
 from pipeline.engine import Engine, Work
 from pipeline.errors import BudgetReached, JobStopped, StateMismatch, UsageError
@@ -33,6 +33,7 @@ from pipeline.events import AttemptEnded, Notice, Observers, RunStarted, SoftBud
 from pipeline.middleware.backpressure import Backpressure
 from pipeline.middleware.circuit import Circuit
 from pipeline.middleware.drain import Drain
+from pipeline.middleware.exchanges import Exchanges
 from pipeline.middleware.reservation import Reservation
 from pipeline.middleware.retry import Retry
 from pipeline.middleware.throttle import Throttle
@@ -54,7 +55,8 @@ from pipeline.storage.changes import accept_changes
 from pipeline.storage.checkpoint import open_ledger, open_output
 from pipeline.storage.commit import Journal
 from pipeline.storage.commitments import Commitments
-from pipeline.storage.entries import Entry
+from pipeline.storage.deliveries import deliver_log, deliver_output
+from pipeline.storage.delivery import Delivery
 from pipeline.storage.filesystem import refuse_network
 from pipeline.storage.finish import finish, set_aside, write_dead_letters
 from pipeline.storage.ledger import Ledger
@@ -64,7 +66,8 @@ from pipeline.storage.shared_limits import SharedLimits
 from pipeline.storage.source import Source
 from pipeline.storage.state import Lock, Places, make_private
 from pipeline.storage.usage_file import UsageLogError, usage_log_path
-from pipeline.types import BadLine, Record
+from pipeline.types import BadLine, DeadLetter, Record
+from pipeline.watching import Watch
 
 _SHOWN_BAD = 20
 _LONGEST_RUN = 7 * 86_400.0
@@ -84,17 +87,24 @@ class Interrupted(JobStopped):
         self.exit_code = 128 + number
 
 
-class Follower(Protocol):
-    """Follows the outcomes of a run as they become durable."""
+class Taker(Protocol):
+    """Takes results as they become durable. The run goes no faster than it does.
+
+    Attributes:
+        room: Set unless it is behind.
+    """
+
+    room: asyncio.Event
+
+    def committed(self, size: int, dead: Sequence[DeadLetter]) -> None:
+        """As `pipeline.storage.commit.Committed`."""
+
+
+class Follower(Taker, Protocol):
+    """Takes dead letters too."""
 
     def opened(self, output: Path, ledger: Ledger) -> None:
         """What earlier runs left is in `output`, up to where it is committed, and in the ledger's dead letters."""
-
-    def committed(self, entries: Sequence[Entry]) -> None:
-        """As `pipeline.storage.commit.Committed`."""
-
-    async def ready(self) -> None:
-        """Return once the run may go on."""
 
 
 class Run:
@@ -103,15 +113,24 @@ class Run:
     Args:
         loaded: The config with its origins.
         earlier: How what earlier runs left is treated.
-        follower: Takes the outcomes; the run goes no faster than it does.
+        stdout: The descriptor that gets the results of an output named `-`; None leaves them in the state directory.
+        follower: Takes the outcomes, where stdout gets none.
 
     Attributes:
         observers: See every event; add yours before `execute`.
     """
 
-    def __init__(self, loaded: Loaded, earlier: Earlier = CARRY_ON, follower: Follower | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        earlier: Earlier = CARRY_ON,
+        *,
+        stdout: int | None = None,
+        follower: Follower | None = None,
+    ) -> None:
         self._loaded = loaded
         self._earlier = earlier
+        self._stdout = stdout if loaded.config.output.path == "-" else None
         self._follower = follower
         self._clock = SystemClock()
         self._tally = Tally(self._clock.monotonic)
@@ -119,12 +138,15 @@ class Run:
         self._status = Status(_name(loaded), places_of(loaded), self._tally, self._clock, loaded.environ)
         self._notifier = Notifier(audience(loaded), self.observers, self._status.summary, self._clock.now)
         self.observers.add(self._notifier, RunStarted, SoftBudgetReached)
+        self._watch = Watch(loaded, self._status, self.observers)
         self._engine: Engine | None = None
-        self._interrupted: JobStopped | None = None
+        self._delivery: Delivery | None = None
+        self._stopped: JobStopped | None = None
 
     async def execute(self) -> Summary:
         """Run to the end, or to what stops it, and say how it went. JobStopped is in the summary, not raised."""
         self._status.begin()
+        self._watch.begin()
         try:
             summary = await self._to_the_end()
         except Exception:
@@ -140,7 +162,9 @@ class Run:
                 await self._run(stack)
             except JobStopped as error:
                 stopped = error
-            return await self._status.end(stopped)
+            summary = await self._status.end(stopped)
+            await self._watch.end(summary)
+            return summary
 
     def interrupt(self, number: int) -> None:
         """Stop for a signal; see `stop`."""
@@ -148,24 +172,33 @@ class Run:
 
     def stop(self, reason: JobStopped) -> None:
         """Stop: the first time what is on the wire may come back, the second time it may not."""
-        if self._interrupted is None:
-            self._interrupted = reason
-            if self._engine is not None:
-                self._engine.stop(self._interrupted)
+        if self._stopped is None:
+            self._stop(reason)
         else:
             self._notifier.abandon()
             if self._engine is not None:
                 self._engine.abort()
 
+    def _stop(self, reason: JobStopped) -> None:
+        self._stopped = self._stopped or reason
+        if self._engine is not None:
+            self._engine.stop(reason)
+        if self._delivery is not None:
+            self._delivery.give_up(reason)
+
     def _nap(self, seconds: float) -> None:
         """Wait for the lock, in a thread, unless a signal asks for the end."""
         time.sleep(seconds)
-        if self._interrupted is not None:
-            raise self._interrupted
+        if self._stopped is not None:
+            raise self._stopped
 
     def snapshot(self) -> Snapshot:
         """How the run stands now."""
         return self._status.snapshot()
+
+    def log_progress(self) -> None:
+        """Write how the run stands to its log file, where it has one."""
+        self._watch.log_progress()
 
     async def _run(self, stack: ExitStack) -> None:
         """Refuse what can be refused before anything is written, then hold the lock for the rest."""
@@ -190,10 +223,23 @@ class Run:
         ledger.budget.cap, ledger.budget.soft = parts.cap_nusd, parts.soft_nusd
         self._status.opened(ledger, parts.prices, capped=bool(parts.caps))
         same_input = await self._compare_input(ledger, source, places)
-        if ledger.meta["phase"] == "complete" and same_input and self._earlier.retry is None:
-            self._opened(places.output, ledger)
-            return
-        await self._work(stack, parts, source, ledger, places)
+        if ledger.meta["phase"] != "complete" or not same_input or self._earlier.retry is not None:
+            await self._work(parts, source, ledger, places, stack)
+        elif self._stdout is not None:
+            self._delivered(deliver_output(ledger, places.output, self._stdout, self._stop), stack)
+        elif self._follower is not None:
+            self._follower.opened(places.output, ledger)
+        if self._delivery is not None:
+            await self._delivery.finish(_lines(ledger))
+
+    def _delivered(self, delivery: Delivery, stack: ExitStack) -> None:
+        self._delivery = delivery
+        stack.callback(delivery.close)
+
+    @property
+    def _taker(self) -> Taker | None:
+        """Who takes the results, if anybody does."""
+        return self._delivery or self._follower
 
     def _warn_of_shutdown(self) -> None:
         """Say so where the model is switched off before the run can be expected to have ended."""
@@ -230,7 +276,7 @@ class Run:
         lost = "" if repaired.ledger_was_readable else "; what was in flight may have been billed and is not known"
         self.observers.see(Notice("warning", text + lost))
 
-    async def _work(self, stack: ExitStack, parts: Parts, source: Source, ledger: Ledger, places: Places) -> None:
+    async def _work(self, parts: Parts, source: Source, ledger: Ledger, places: Places, stack: ExitStack) -> None:
         self._warn_of_shutdown()
         _, log, recovered = open_output(ledger, places)
         stack.callback(log.close)
@@ -240,15 +286,19 @@ class Run:
             ledger.set_meta(input=_identity(source, self._loaded.config.limit))
             if self._earlier.retry is not None and not ledger.revive(self._earlier.retry) and ledger.failed:
                 self.observers.see(Notice("warning", f"none of the {ledger.failed} dead letters is meant by --where"))
-        self._opened(log.path, ledger)
         recorder = Recorder(places.history, _about(self._loaded, parts), ledger, self._tally, self._clock)
         self.observers.add(recorder, *Recorder.KINDS)
         ledger.commitments = await self._commitments(parts, ledger, places)
+        if self._stdout is not None:
+            order = self._loaded.config.output.order
+            self._delivered(deliver_log(ledger, places, order, self._stdout, self._stop), stack)
+        elif self._follower is not None:
+            self._follower.opened(log.path, ledger)
         journal = Journal(
             ledger,
             log,
             remark=lambda text: self.observers.see(Notice("warning", text)),
-            committed=self._follower.committed if self._follower is not None else None,
+            committed=self._taker.committed if self._taker is not None else None,
         )
         journal.start()
         try:
@@ -265,12 +315,7 @@ class Run:
             await recorder.end()
         if not complete or ledger.done.total != ledger.records_read:
             raise StateMismatch(f"{ledger.records_read - ledger.done.total} records have no outcome: run again")
-        lines = sum(chunk.lines for chunk in ledger.chunks.values())
-        await asyncio.to_thread(finish, ledger, log, places, self._loaded.config.output.order, lines)
-
-    def _opened(self, output: Path, ledger: Ledger) -> None:
-        if self._follower is not None:
-            self._follower.opened(output, ledger)
+        await asyncio.to_thread(finish, ledger, log, places, self._loaded.config.output.order, _lines(ledger))
 
     async def _commitments(self, parts: Parts, ledger: Ledger, places: Places) -> Commitments | None:
         """This run's claims under monthly caps; None where there are none to keep."""
@@ -297,7 +342,7 @@ class Run:
             shared = self._shared_limits(parts.endpoint)
             backend, drain, throttle = self._backend(parts, http, journal, ledger, shared)
             plan = Plan(parts.limits.concurrency, parts.max_items, live=source.identity is None)
-            self._status.sending(throttle, journal, plan)
+            self._status.sending(throttle, journal, plan, self._delivery)
             work = Work(
                 job=parts.job,
                 pages=self._pages(source, ledger),
@@ -317,8 +362,8 @@ class Run:
             beside.append(asyncio.create_task(throttle.keep_in_step()))
             beside.append(asyncio.create_task(recorder.keep(self.observers)))
             deadline = self._deadline(engine)
-            if self._interrupted is not None:
-                engine.stop(self._interrupted)
+            if self._stopped is not None:
+                engine.stop(self._stopped)
             try:
                 return await engine.run(config.drain)
             finally:
@@ -336,6 +381,8 @@ class Run:
         clock, observers, config = self._clock, self.observers, self._loaded.config
         backend: Backend = Validation(http, parts.job, observers, parts.endpoint.redact)
         backend = Trace(backend, clock, observers)
+        if self._watch.exchanges:
+            backend = Exchanges(backend, clock, self._watch.exchanges)
         budget, commitments = ledger.budget, ledger.commitments
 
         def is_scarce(amount: int) -> bool:
@@ -356,8 +403,8 @@ class Run:
         circuit = Circuit(throttle, CircuitPolicy(max_outage=config.retry.max_outage, proof=_PROOF), clock, observers)
         policy = RetryPolicy(config.retry.attempts, config.retry.base, config.retry.cap, config.retry.max_wait)
         backend = Retry(circuit, policy, RetryBudget(), clock, random.random)
-        if self._follower is not None:
-            backend = Backpressure(backend, self._follower.ready)
+        if self._taker is not None:
+            backend = Backpressure(backend, self._taker.room)
         return backend, drain, throttle
 
     def _shared_limits(self, endpoint: Endpoint) -> SharedLimits:
@@ -371,8 +418,10 @@ class Run:
         async def pages() -> AsyncIterator[Page]:
             async for page in source.pages(known, ledger.complete_chunk):
                 if self._follower is not None:
-                    await self._follower.ready()
+                    await self._follower.room.wait()
                 self._status.read(_share_read(page, source.plain_size, self._loaded.config.limit))
+                if self._delivery is not None and page.chunk.blank:
+                    self._delivery.pass_over(blank_lines(page.lines, page.first_line))
                 yield page
             self._status.read_to_end()
 
@@ -426,6 +475,11 @@ def _about(loaded: Loaded, parts: Parts) -> About:
         caps=parts.caps.all,
         cap_keys=parts.caps.keys,
     )
+
+
+def _lines(ledger: Ledger) -> int:
+    """How many lines of the input have been read."""
+    return sum(chunk.lines for chunk in ledger.chunks.values())
 
 
 def _identity(source: Source, limit: int | None) -> str:

@@ -107,6 +107,8 @@ class Response(NamedTuple):
     model: str = ""
     """The model that answered; priced by it."""
     service_tier: str | None = None
+    received: int = 0
+    """Bytes of the body, which is let go of once it has been read."""
     attempt: str = ""
     cost_nusd: int = 0
 

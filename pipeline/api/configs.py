@@ -73,6 +73,9 @@ class Keys(TypedDict, total=False):
     strict: bool
     notify: Mapping[str, Any]
     heartbeat: Mapping[str, Any]
+    log: Mapping[str, Any]
+    joblog: PathText
+    metrics: Mapping[str, Any]
 
 
 ConfigLike = PathText | Mapping[str, Any] | Loaded

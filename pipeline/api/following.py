@@ -43,7 +43,7 @@ class Outcomes(Iterator[Outcome]):
     def __init__(self, loaded: Loaded, earlier: Earlier) -> None:
         self._news = threading.Event()
         self._feed = Feed(_records(loaded), self._news.set)
-        self._run = Run(loaded, earlier, self._feed)
+        self._run = Run(loaded, earlier, follower=self._feed)
         self._batch: Iterator[Outcome] = iter(())
         self._background = Background(_followed(self._run, self._feed), lambda: self._run.stop(Left()))
 
@@ -84,7 +84,7 @@ class AsyncOutcomes(AsyncIterator[Outcome]):
         self._news = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._feed = Feed(_records(loaded), lambda: _tell(loop, self._news))
-        self._run = Run(loaded, earlier, self._feed)
+        self._run = Run(loaded, earlier, follower=self._feed)
         self._batch: Iterator[Outcome] = iter(())
         self._task = asyncio.create_task(_followed(self._run, self._feed), name="pipeline")
 

@@ -16,6 +16,8 @@ from pipeline.core.identity import line_identity
 from pipeline.core.lines import RESERVED_FIELDS
 from pipeline.errors import StateMismatch, StorageFailed
 from pipeline.storage.bitmap import Bitmap
+from pipeline.storage.compression import inflated
+from pipeline.storage.lines import DamagedError
 from pipeline.storage.records import Records
 from pipeline.storage.recovery import usage_in
 from pipeline.types import Json, Usage
@@ -136,11 +138,11 @@ def _checked(raw: bytes, records: Records, place: str) -> Result:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The whole lines of a file, numbered from 1; none where there is no file."""
+    """The whole lines of a file, decompressed, numbered from 1; none where there is no file."""
     try:
-        with path.open("rb") as file:
+        with inflated(path) as file:
             yield from ((number, raw) for number, raw in enumerate(file, 1) if raw.endswith(b"\n"))
     except FileNotFoundError:
         return
-    except OSError as error:
-        raise StorageFailed(f"cannot read {path}: {error.strerror}") from error
+    except (OSError, DamagedError) as error:
+        raise StorageFailed(f"cannot read {path}: {error}") from error

@@ -89,5 +89,6 @@ def pipeline() -> None:
     pipeline run configs/tickets.yaml    run it, or carry on
 
     Exit codes: 0 complete, 2 refused, 3 some records failed, 4 budget or deadline, 5 state and files disagree,
-    6 a person is needed, 7 endpoint unavailable, 74 storage failed, 75 already running, 130/143 interrupted.
+    6 a person is needed, 7 endpoint unavailable, 74 storage failed, 75 already running, 130/143 interrupted,
+    141 the reader of stdout went away.
     """

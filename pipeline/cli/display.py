@@ -7,12 +7,13 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, Self, TextIO
 
 from pipeline.observers.log import Level, progress_json
-from pipeline.observers.progress import Lines, Screen, progress_line
+from pipeline.observers.progress import Lines, Pace, Screen, progress_line
 from pipeline.observers.snapshot import Snapshot
 
 _MOST_WAITING = 1000
@@ -53,14 +54,18 @@ class Display:
     Args:
         screen: Where they go.
         period: Seconds from one snapshot to the next; None where none is wanted.
+        line: Makes a line of a snapshot.
 
     Attributes:
         lost: How many could not be shown.
     """
 
-    def __init__(self, screen: Screen, period: float | None) -> None:
+    def __init__(
+        self, screen: Screen, period: float | None, line: Callable[[Snapshot, float], str] = progress_line
+    ) -> None:
         self.period = period
         self.lost = 0
+        self._line, self._pace = line, Pace()
         self._screen = screen
         self._waiting: queue.Queue[Snapshot | str | None] = queue.Queue(_MOST_WAITING)
         self._last: tuple[str, ...] = ()
@@ -75,11 +80,15 @@ class Display:
 
             return cls(Bar(_stderr()), _BAR_PERIOD)
         line = _line_json if shown.style == "json" else _line_text
-        return cls(Lines(_stderr(), line), None if shown.quiet else shown.period)
+        return cls(Lines(_stderr(), line), None if shown.quiet else shown.period, line)
 
     def show(self, snapshot: Snapshot) -> None:
         """Show how far the run is."""
         self._put(snapshot)
+
+    def tell(self, snapshot: Snapshot) -> None:
+        """Say how far the run is in a line that stays."""
+        self._put(self._line(snapshot, self._pace.see(snapshot)))
 
     def say(self, line: str) -> None:
         """Write a line that stays."""

@@ -8,19 +8,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.cli.confirm import confirm
 from pipeline.cli.display import Display, Shown, on_terminal
 from pipeline.cli.signals import signals_to
-from pipeline.cli.streams import say
+from pipeline.cli.streams import STDOUT, say, wants_stdout
 from pipeline.cli.summary import summary_block, summary_line, was_refused
-from pipeline.cli.to_stdout import copy_to_stdout, wants_stdout
 from pipeline.earlier import CARRY_ON, Earlier
+from pipeline.errors import ReaderGone
 from pipeline.events import AttemptEnded
 from pipeline.loop import run_loop
-from pipeline.observers.log import Log
+from pipeline.observers.log import Log, summary_json
 from pipeline.observers.outcome import headline, nothing_to_do
 from pipeline.observers.progress import Trouble
 from pipeline.secret import redact_patterns
@@ -46,12 +46,10 @@ class Execution:
 
 def execute(execution: Execution) -> int:
     """Run to the end, or to what stops it, and return the exit code."""
-    to_stdout = wants_stdout(execution.loaded)
+    to_stdout = wants_stdout(execution.loaded.config.output.path)
     if execution.ask:
         confirm(execution.loaded, execution.earlier)
     summary = run_loop(watched(execution))
-    if to_stdout and summary["state"] == "complete":
-        copy_to_stdout(Path(summary["output"]))
     if execution.shown.as_json:
         say(json.dumps(summary), err=to_stdout)
     code: int = summary["exit_code"]
@@ -65,7 +63,7 @@ async def watched(execution: Execution) -> Json:
 
     gc.freeze()  # what is loaded stays: it need not be looked through again and again
     shown = execution.shown
-    run = Run(execution.loaded, execution.earlier)
+    run = Run(execution.loaded, execution.earlier, stdout=STDOUT)
     display = Display.on_stderr(shown)
     log = Log(display.say, _now, least=shown.least, style=shown.style, stamped=not on_terminal())
     run.observers.add(log, *log.kinds)
@@ -73,7 +71,7 @@ async def watched(execution: Execution) -> Json:
     showing = asyncio.create_task(_show(run, display, trouble))
     last: list[str] = []
     try:
-        with signals_to(run, _silent if shown.quiet else display.say):
+        with signals_to(run, _silent if shown.quiet else display.say, partial(_tell, run, display, trouble)):
             summary: Json = (await run.execute()).as_dict()
         if display.lost:
             summary["notices"] = [*summary["notices"], f"{display.lost} lines of the log could not be written"]
@@ -82,6 +80,12 @@ async def watched(execution: Execution) -> Json:
     finally:
         showing.cancel()
         display.close(*last)
+
+
+def _tell(run: Run, display: Display, trouble: Trouble) -> None:
+    """Say how the run stands, on stderr and in its log."""
+    display.tell(trouble.noted(run.snapshot()))
+    run.log_progress()
 
 
 async def _show(run: Run, display: Display, trouble: Trouble) -> None:
@@ -93,7 +97,9 @@ async def _show(run: Run, display: Display, trouble: Trouble) -> None:
 def last_words(summary: Json, commands: Mapping[str, str], shown: Shown, *, block: bool) -> list[str]:
     """Return how it ended: a block for people, else one line; nothing where nothing was done or nobody asked."""
     if shown.style == "json":
-        return [json.dumps({"time": summary["ended_at"], "level": "info", "event": "summary", **summary})]
+        return [summary_json(summary)]
+    if summary["exit_code"] == ReaderGone.exit_code:
+        return []  # it had enough, as `head` does: no tool says more about that than its exit code
     if was_refused(summary):
         return [f"pipeline: {redact_patterns(summary['message'])}"]
     if shown.quiet or shown.as_json:

@@ -50,6 +50,10 @@ FLAGS = (
     Flag(("--state",), "state", "Where progress is kept, if not beside the output.", metavar="DIR"),
     Flag(("--lock-wait",), "lock_wait", "Wait for another run of this output to end.", metavar="TIME"),
     Flag(("--drain",), "drain", "Time for what is in flight when the run is stopped.", metavar="TIME"),
+    Flag(("--log-file",), "log.file", "Append the log to FILE too, rotated by size.", metavar="FILE"),
+    Flag(("--log-format",), "log.format", "auto: JSON in a .jsonl file.", click.Choice(["auto", "text", "json"])),
+    Flag(("--joblog",), "joblog", "Append a line for every attempt, as GNU parallel does.", metavar="FILE"),
+    Flag(("--metrics-file",), "metrics.file", "Keep a .prom file for node_exporter.", metavar="FILE"),
 )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import resource
+import signal
 import sys
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ _ARENA_MAX = -8
 
 def prepare() -> None:
     """Make files private, forbid core dumps, allow as many connections as may be, and let nothing print a value."""
+    ignore_questions()
     fill_closed_descriptors()
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -48,6 +50,11 @@ def program() -> str:
 
     found = which(_NAME)
     return _NAME if found is not None and Path(found).exists() and typed.samefile(found) else str(typed)
+
+
+def ignore_questions() -> None:
+    """Let SIGUSR1, which asks a run how it stands, do nothing: by default it would end the process."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def _reserve_no_more_than_is_used() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.config import Loaded
 
 _LINES = re.compile(r"([1-9]\d{0,17})(?:-([1-9]\d{0,17}))?", re.ASCII)
+_LEVELS = ("debug", "trace")
 _EARLIER = ("fresh", "repair", "accept_changes", "allow_rebill")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _SHOWN = (
@@ -27,7 +28,6 @@ _SHOWN = (
     click.option("-v", "--verbose", count=True, help="Log failures and pauses; -vv: every attempt."),
     click.option("--json", "as_json", is_flag=True, help="The summary as one object on stdout."),
     click.option("--stats", type=click.FloatRange(min=0.1), default=30, metavar="S", help="Seconds between lines."),
-    click.option("--log-format", type=click.Choice(["auto", "text", "json"]), default="auto", help="auto is text."),
 )
 
 
@@ -61,7 +61,7 @@ def run(config: Path, yes: bool, dry_run: bool, **values: Json) -> int:
     """
     earlier = Earlier(**{name: values.pop(name) for name in _EARLIER})
     given = overrides(values)
-    loaded = load_config(config, given)
+    loaded = load_config(config, _verbose(values) | given)
     if dry_run:
         return show_plan(loaded, as_json=values["as_json"], fresh=earlier.fresh, period=values["stats"])
     return _execute(loaded, _commands(config, given), values, earlier, ask=not yes)
@@ -100,7 +100,8 @@ def retry(config: Path, where: Where, **values: Json) -> int:
         pipeline retry configs/tickets.yaml --where id=ticket-7
     """
     given = overrides(values)
-    return _execute(load_config(config, given), _commands(config, given), values, Earlier(retry=where))
+    loaded = load_config(config, _verbose(values) | given)
+    return _execute(loaded, _commands(config, given), values, Earlier(retry=where))
 
 
 def _execute(
@@ -108,18 +109,24 @@ def _execute(
 ) -> int:
     from pipeline.cli.execute import Execution, execute  # noqa: PLC0415 - brings asyncio
 
-    return execute(Execution(loaded, _shown(values), commands, earlier, ask=ask))
+    return execute(Execution(loaded, _shown(values, loaded), commands, earlier, ask=ask))
 
 
 def _commands(config: Path, given: dict[str, Json]) -> dict[str, str]:
     return {name: again(name, config, given) for name in ("run", "retry")}
 
 
-def _shown(values: dict[str, Json]) -> Shown:
+def _verbose(values: dict[str, Json]) -> dict[str, Json]:
+    """What -v means for the log file: as much as for stderr."""
+    verbose = values["verbose"]
+    return {"log.level": _LEVELS[min(verbose, len(_LEVELS)) - 1]} if verbose else {}
+
+
+def _shown(values: dict[str, Json], loaded: Loaded) -> Shown:
     return Shown(
         quiet=values["quiet"],
         verbose=values["verbose"],
         as_json=values["as_json"],
         period=values["stats"],
-        style="json" if values["log_format"] == "json" else "text",
+        style="json" if loaded.config.log.format == "json" else "text",
     )

@@ -12,7 +12,9 @@ from typing import TextIO
 
 import click
 
-from pipeline.errors import StorageFailed
+from pipeline.errors import StorageFailed, UsageError
+
+STDOUT = 1
 
 
 def fill_closed_descriptors() -> None:
@@ -25,6 +27,17 @@ def fill_closed_descriptors() -> None:
     if sys.stderr is None:
         # Otherwise click takes stdout, which is for data. A closed stdout stays None: `-o -` must not lose its data.
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
+
+
+def wants_stdout(output: str) -> bool:
+    """Return whether the results are for stdout.
+
+    Raises:
+        UsageError: They are, and it is closed.
+    """
+    if output == "-" and sys.stdout is None:
+        raise UsageError("the output is stdout, which is closed")
+    return output == "-"
 
 
 def say(text: str, *, err: bool = True) -> None:

@@ -86,7 +86,7 @@ class Output(Group):
     """What is written."""
 
     path: PathText
-    """The file of results; - is stdout. It appears under this name when it is complete."""
+    """The file of results, compressed if named .gz or .zst; - is stdout. It has this name once it is complete."""
     keep: Annotated[tuple[FieldName, ...], Strict(False)] = ()
     """Fields of the record that its result line repeats."""
     order: Literal["input", "done"] = "input"
@@ -266,6 +266,39 @@ class Pace(Group):
     budget: Budget = Budget()
 
 
+class LogFile(Group):
+    """The log of runs, beside what they say on stderr."""
+
+    file: PathText | None = None
+    """Where notices, failures, progress and the summary are appended; runs may share it. It is private."""
+    format: Literal["auto", "text", "json"] = "auto"
+    """auto is text, but JSON in a file named .json or .jsonl; text and json are for stderr too."""
+    level: Literal["info", "debug", "trace"] = "info"
+    """debug has failed attempts and pauses too, trace every attempt."""
+    max_bytes: Count = 10_000_000
+    """A file that would grow beyond is renamed to FILE.1, and so on."""
+    keep: Annotated[int, Field(ge=1, le=1_000)] = 5
+    """Old files that are kept."""
+
+
+class MetricsFile(Group):
+    """For the textfile collector of Prometheus' node_exporter."""
+
+    file: PathText | None = None
+    """A name that ends in .prom, one for each config; replaced as a whole, and readable by all."""
+    every: Annotated[Seconds, Field(gt=0)] = 15.0
+    """Time between two versions of the file; the last is of the end."""
+
+
+class Watched(Group):
+    """What is written about a run beside its results."""
+
+    log: LogFile = LogFile()
+    metrics: MetricsFile = MetricsFile()
+    joblog: PathText | None = None
+    """Where a line for every attempt is appended, in the columns of GNU parallel's --joblog."""
+
+
 class Files(Group):
     """What is read and written."""
 
@@ -295,5 +328,5 @@ class Told(Group):
     heartbeat: Heartbeat = Heartbeat()
 
 
-class Config(Told, Stops, Pace, Templates, Asked, Files, Named):
+class Config(Told, Watched, Stops, Pace, Templates, Asked, Files, Named):
     """One run, with the keys of its file. A part of the program takes the group that it needs."""

@@ -81,6 +81,11 @@ def count_blank(lines: Sequence[bytes], first_line: int) -> int:
     return blank + marked
 
 
+def blank_lines(lines: Sequence[bytes], first_line: int) -> list[int]:
+    """Return the numbers of those of `lines` that are blank for `parse_line`."""
+    return [line for line, raw in enumerate(lines, first_line) if is_blank(raw.removeprefix(BOM) if line == 1 else raw)]
+
+
 def _bad(raw: bytes, line: int, fault: Fault) -> BadLine:
     return BadLine(line, *fault, raw[:RAW_LIMIT])
 

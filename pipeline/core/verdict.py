@@ -21,7 +21,7 @@ CROWDED = 1.5
 ALL = 0.9
 """Share of the configured slots from which the server is not what kept them from being used."""
 
-Bound = Literal["requests", "tokens", "per_second", "pause", "concurrency", "server", "cpu", "disk", "input"]
+Bound = Literal["requests", "tokens", "per_second", "pause", "concurrency", "server", "cpu", "disk", "input", "reader"]
 
 _LIMITS: tuple[Bound, ...] = ("requests", "tokens", "per_second")
 _CAUSES: tuple[Bound, ...] = (*_LIMITS, "pause", "concurrency")
@@ -81,6 +81,8 @@ class Figures(NamedTuple):
     flow: Flow
     machine: Machine
     slots: Slots
+    waited_for_reader: float = 0.0
+    """Seconds for which nothing was sent because whoever reads stdout was behind."""
 
 
 class Verdict(NamedTuple):
@@ -101,6 +103,8 @@ def verdict(figures: Figures) -> Verdict:
 def _bound(figures: Figures) -> Bound:
     """The limits first: where one is used up nothing else matters. Then this side, which makes slots seem scarce."""
     flow, cause = figures.flow, _held_by(figures)
+    if figures.waited_for_reader >= MOSTLY * figures.seconds:
+        return "reader"
     if figures.paused >= MOSTLY * figures.seconds or cause == "pause":
         return "pause"
     busy = _is_busy(figures)
@@ -191,6 +195,11 @@ def _input(figures: Figures) -> str:
     return f"bound by the input (it came in for {share:.0%} of the time and nothing waited): feed the pipe faster"
 
 
+def _reader(figures: Figures) -> str:
+    share = min(1.0, figures.waited_for_reader / figures.seconds)
+    return f"bound by the reader of stdout (it was behind for {share:.0%} of the time): let it read faster"
+
+
 _SENTENCES = {
     "requests": _requests,
     "tokens": _tokens,
@@ -201,6 +210,7 @@ _SENTENCES = {
     "cpu": _cpu,
     "disk": _disk,
     "input": _input,
+    "reader": _reader,
 }
 
 

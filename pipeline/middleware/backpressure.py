@@ -1,20 +1,20 @@
-"""Back-pressure: nothing is bought faster than its outcomes are taken."""
+"""Backpressure: nothing is sent while whoever takes the results is behind."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
 
 from pipeline.backends.base import Backend
 from pipeline.types import Request, Response
 
 
 class Backpressure:
-    """Holds new requests back while whoever takes the outcomes is behind. What was sent before is not held up."""
+    """Holds requests back for as long as there is no room for their results. They hold no slot meanwhile."""
 
-    def __init__(self, inner: Backend, ready: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, inner: Backend, room: asyncio.Event) -> None:
         self._inner = inner
-        self._ready = ready
+        self._room = room
 
     async def send(self, request: Request) -> Response:
-        await self._ready()
+        await self._room.wait()
         return await self._inner.send(request)

@@ -77,6 +77,7 @@ class Validation:
             usage,
             self._model(model, request),
             self._name(tier) if isinstance(tier, str) else None,
+            len(response.body),
         )
 
     def _model(self, name: Json, request: Request) -> str:

@@ -1,11 +1,22 @@
-"""Log lines: notices, failures and pauses, as text or JSON. Never a body, and nothing that an answer could forge."""
+"""Log lines: notices, failures and pauses, as text or JSON. Never a body, and nothing that an answer could forge.
+
+A line of JSON is an object with `time` (UTC), `level` and `event`, in a log file also `name` (of the run) and `pid`:
+
+    started         job, endpoint, model, output
+    notice          message
+    attempt failed  error, code, status, seconds, records
+    answered        seconds, records
+    paused          for, reason
+    progress        every field of `Snapshot`, and records_per_second
+    summary         everything in `run.json`
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pipeline.events import AttemptEnded, Event, Notice, Paused
 from pipeline.observers.progress import duration
@@ -16,8 +27,16 @@ Field = str | int | float | None
 Level = Literal["trace", "debug", "info", "warning", "error"]
 
 _LEVELS: tuple[Level, ...] = ("trace", "debug", "info", "warning", "error")
+_INFO = _LEVELS.index("info")
 _LONGEST = 1000
 """Characters of one value: a server may send an error message of any length."""
+
+
+class Source(NamedTuple):
+    """Who writes a line of a log that others write to as well."""
+
+    name: str
+    pid: int
 
 
 class Log:
@@ -30,6 +49,7 @@ class Log:
             too, `trace` for every attempt.
         style: `text`, or `json` for one object a line.
         stamped: Whether text lines begin with the time.
+        source: Who writes, where that is not plain.
     """
 
     def __init__(
@@ -40,12 +60,14 @@ class Log:
         least: Level = "info",
         style: Literal["text", "json"] = "text",
         stamped: bool = True,
+        source: Source | None = None,
     ) -> None:
         self._write = write
         self._now = now
         self._least = _LEVELS.index(least)
         self._line = json_line if style == "json" else text_line
         self._stamped = stamped or style == "json"
+        self._source = source
 
     @property
     def kinds(self) -> tuple[type[Event], ...]:
@@ -53,12 +75,18 @@ class Log:
         return (Notice,) if self._least >= _LEVELS.index("info") else (Notice, Paused, AttemptEnded)
 
     def see(self, event: Event) -> None:
+        if self._least >= _INFO and type(event) is not Notice:
+            return  # by far the most events, looked at no further
         entry = describe(event)
-        if entry is None or _LEVELS.index(entry[0]) < self._least:
+        if entry is not None:
+            self.say(*entry)
+
+    def say(self, level: Level, name: str, fields: Mapping[str, Field]) -> None:
+        """Write an entry that is no event."""
+        if _LEVELS.index(level) < self._least:
             return
-        level, name, fields = entry
         at = self._now() if self._stamped else None
-        self._write(self._line(at, level, name, fields))
+        self._write(self._line(at, level, name, fields, self._source))
 
 
 def describe(event: Event) -> tuple[Level, str, Mapping[str, Field]] | None:
@@ -78,24 +106,42 @@ def describe(event: Event) -> tuple[Level, str, Mapping[str, Field]] | None:
             return None
 
 
+def progress_fields(snapshot: Snapshot, per_second: float) -> dict[str, Field]:
+    """Return one moment of a run."""
+    return {**snapshot._asdict(), "records_per_second": round(per_second, 3)}
+
+
 def progress_json(at: datetime, snapshot: Snapshot, per_second: float) -> str:
     """Return one moment of a run as one JSON object."""
-    return json_line(at, "info", "progress", {**snapshot._asdict(), "records_per_second": round(per_second, 3)})
+    return json_line(at, "info", "progress", progress_fields(snapshot, per_second))
 
 
-def text_line(at: datetime | None, level: str, name: str, fields: Mapping[str, Field]) -> str:
+def summary_json(summary: Mapping[str, object], source: Source | None = None) -> str:
+    """Return how a run ended as one JSON object: everything that `run.json` has."""
+    common = {} if source is None else source._asdict()
+    time = str(summary["ended_at"]).replace("+00:00", "Z")
+    return json.dumps({"time": time, "level": "info", "event": "summary", **common, **summary})
+
+
+def text_line(
+    at: datetime | None, level: str, name: str, fields: Mapping[str, Field], source: Source | None = None
+) -> str:
     """Return an entry for people: `2026-11-21T05:38:29Z attempt failed: code=timeout status=None …`."""
+    head = _stamp(at) + ("" if source is None else f"{source.name}[{source.pid}] ")
     if name == "notice":
-        return _stamp(at) + f"{level}: {printable(fields['message'])}"
+        return f"{head}{level}: {printable(fields['message'])}"
     values = " ".join(f"{key}={printable(value)}" for key, value in fields.items() if value is not None)
-    return f"{_stamp(at)}{name}: {values}"
+    return f"{head}{name}: {values}"
 
 
-def json_line(at: datetime | None, level: str, name: str, fields: Mapping[str, Field]) -> str:
+def json_line(
+    at: datetime | None, level: str, name: str, fields: Mapping[str, Field], source: Source | None = None
+) -> str:
     """Return an entry as one JSON object in ASCII."""
     safe = {key: _cut(value) if isinstance(value, str) else value for key, value in fields.items()}
     time = at and at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return json.dumps({"time": time, "level": level, "event": name, **safe})
+    common = {} if source is None else source._asdict()
+    return json.dumps({"time": time, "level": level, "event": name, **common, **safe})
 
 
 def printable(value: Field) -> str:

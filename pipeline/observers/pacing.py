@@ -61,11 +61,15 @@ class _Reading(NamedTuple):
     cpu: Cpu
     disk: float
     paused: float
+    behind: float
     throttle: ThrottleStatistics
 
 
 class Pacing:
-    """Measures a run from the first thing sent to the last. Belongs to the thread that sends."""
+    """Measures a run from the first thing sent to the last. Belongs to the thread that sends.
+
+    `behind` tells for how many seconds nothing was sent because whoever takes the results was behind.
+    """
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class Pacing:
         writer: Writer,
         clock: Clock,
         cpu: Callable[[], Cpu] = cpu_now,
+        behind: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._plan = plan
         self._tally = tally
@@ -82,6 +87,7 @@ class Pacing:
         self._writer = writer
         self._clock = clock
         self._cpu = cpu
+        self._behind = behind
         self._looks = 0
         self._used = 0.0
         self._input_ended: float | None = None
@@ -138,6 +144,7 @@ class Pacing:
             self._cpu(),
             self._writer.disk_seconds,
             self._tally.paused(),
+            self._behind(),
             self._throttle.statistics(),
         )
 
@@ -158,6 +165,7 @@ class Pacing:
                 last.cpu.load,
             ),
             slots=Slots(plan.concurrency, last.throttle.concurrency, plan.max_items),
+            waited_for_reader=last.behind - first.behind,
         )
 
     def _flow(self, seconds: float) -> Flow:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pipeline.core.request_prices import RequestPrices
     from pipeline.middleware.throttle import Throttle
     from pipeline.storage.commit import Journal
+    from pipeline.storage.delivery import Delivery
 
 _PERIOD = 1.0
 _BETWEEN_SYNCS = 5.0
@@ -74,9 +75,10 @@ class Status:
         self._earlier = Requests(*orjson.loads(str(ledger.meta.get("requests", "[]"))))
         self._before = self._part(ledger, Requests())
 
-    def sending(self, throttle: Throttle, writer: Journal, plan: Plan) -> None:
+    def sending(self, throttle: Throttle, writer: Journal, plan: Plan, delivery: Delivery | None) -> None:
         self._throttle, self._journal = throttle, writer
-        self._pacing = Pacing(plan, self._tally, throttle, writer, self._clock)
+        behind = delivery.held_back if delivery is not None else _never
+        self._pacing = Pacing(plan, self._tally, throttle, writer, self._clock, behind=behind)
 
     def sent(self, observers: Observer) -> None:
         """Nothing is sent any more."""
@@ -304,6 +306,11 @@ class Status:
     @staticmethod
     def _json(summary: Summary) -> bytes:
         return orjson.dumps(summary.as_dict(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _never() -> float:
+    """Nobody reads the results as they come."""
+    return 0.0
 
 
 def _state(stopped: JobStopped | None) -> str:

@@ -29,8 +29,9 @@ _ASK_AGAIN = 0.25
 _IDLE = 1.0
 """Seconds without work after which this run gives back what it has claimed ahead."""
 
-Committed = Callable[[Sequence[Entry]], None]
-"""Told in the writer's thread what has just become durable, group by group. It must be quick and must not raise."""
+
+Committed = Callable[[int, Sequence[DeadLetter]], None]
+"""Hears, in the writer's thread, how many bytes of the output are durable and which records ended without a result."""
 
 
 class _Waiting(NamedTuple):
@@ -262,9 +263,9 @@ class _Writer:
         began = time.perf_counter()
         admitted = self._ledger.commit(entries, wanted, self._log)
         self.disk_seconds += time.perf_counter() - began
+        if self._committed is not None:
+            self._committed(self._ledger.out_off, _dead(entries))
         self._unfit = intents[admitted:]
-        if entries and self._committed is not None:
-            self._committed(entries)
         self._wake(ended + intents[:admitted], None)
 
     def _refusal(self, waiting: _Waiting) -> PipelineError | None:
@@ -299,6 +300,10 @@ class _Writer:
     def _wake(self, group: list[_Waiting], error: PipelineError | None) -> None:
         if group:
             self._loop.call_soon_threadsafe(_resolve, [waiting.future for waiting in group], error)
+
+
+def _dead(entries: Sequence[Entry]) -> list[DeadLetter]:
+    return [letter for entry in entries if isinstance(entry, Settle | Bury) for letter in entry.dead]
 
 
 def _resolve(futures: list[asyncio.Future[None]], error: PipelineError | None) -> None:

@@ -1,10 +1,12 @@
-"""Decompression with bounded memory: gzip and Zstandard, with as many members or frames as there are."""
+"""gzip and Zstandard with bounded memory, in and out. What is read may have any number of members or frames."""
 
 from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import zstandard
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 _PIECE = 2048
 """Compressed bytes decoded at once: four bytes of Zstandard can expand to 128 KiB, so one piece to at most 64 MiB."""
+_BLOCK = 1 << 20
 BOMB_RATIO = 1000
 BOMB_FLOOR = 64 * 1024 * 1024
 """Decompressed bytes without a record before the ratio is judged."""
@@ -31,6 +34,13 @@ class Decoder(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
+class Encoder(Protocol):
+    """Encodes one member or frame."""
+
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
 class Codec(NamedTuple):
     """A compression format."""
 
@@ -38,21 +48,49 @@ class Codec(NamedTuple):
     suffixes: tuple[str, ...]
     magic: bytes
     decoder: Callable[[], Decoder]
+    encoder: Callable[[], Encoder]
+    """Its bytes depend on nothing but what it is given, and end in a checksum."""
     error: type[Exception]
     padding: bytes
     """Bytes that may follow a member (tape blocks are filled up with zeros)."""
 
 
-GZIP = Codec("gzip", (".gz",), b"\x1f\x8b", lambda: zlib.decompressobj(wbits=31), zlib.error, b"\0")
+GZIP = Codec(
+    "gzip",
+    (".gz",),
+    b"\x1f\x8b",
+    lambda: zlib.decompressobj(wbits=31),
+    lambda: zlib.compressobj(wbits=31),
+    zlib.error,
+    b"\0",
+)
 ZSTD = Codec(
     "zstd",
     (".zst", ".zstd"),
     b"\x28\xb5\x2f\xfd",
     lambda: zstandard.ZstdDecompressor().decompressobj(),
+    lambda: zstandard.ZstdCompressor(write_checksum=True).compressobj(),
     zstandard.ZstdError,
     b"",
 )
 CODECS = (GZIP, ZSTD)
+
+
+def codec_of(name: str) -> Codec | None:
+    """Return how a file of that name is compressed; None where it is not."""
+    return next((codec for codec in CODECS if name.lower().endswith(codec.suffixes)), None)
+
+
+@contextmanager
+def inflated(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a file for reading, decompressed where its name says that it is compressed.
+
+    Raises:
+        OSError: It cannot be opened; reading raises it too, or DamagedError as `Inflated` does.
+    """
+    codec = codec_of(path.name)
+    with path.open("rb") as file:
+        yield file if codec is None else io.BufferedReader(Inflated(file, codec), _BLOCK)
 
 
 class Inflated(io.RawIOBase):

@@ -1,4 +1,4 @@
-"""The end of an output: dead letters beside it, lines in order, and the rename that makes it final.
+"""The end of an output: dead letters beside it, lines in order, compressed, and the rename that makes it final.
 
 What the rename is about to do is recorded first (`finish` in the ledger), so that a run that dies around it is
 finished, not repeated. The final name never shows a part of a file.
@@ -17,11 +17,15 @@ import orjson
 
 from pipeline.core.identity import line_identity
 from pipeline.errors import StateMismatch, StorageFailed, UsageError
+from pipeline.storage.compression import Codec, codec_of, inflated
+from pipeline.storage.draft import new_draft
 from pipeline.storage.ledger import Ledger
+from pipeline.storage.lines import DamagedError
 from pipeline.storage.ordering import write_in_order
 from pipeline.storage.results import OutputLog, tail_fingerprint
 from pipeline.storage.state import Places, replace_durably, storage_errors, sync_directory
 
+_BLOCK = 1 << 20
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
@@ -77,18 +81,34 @@ def finish(ledger: Ledger, log: OutputLog, places: Places, order: Literal["input
     """
     log.sync()
     log.close()
-    draft = places.partial
-    if order == "input":
-        write_in_order(places.partial, places.ordered, lines)
-        draft = places.ordered
+    draft, held = _drafted(places, order, lines)
     size, fingerprint = _expect(tail_fingerprint(draft), draft)
-    if size != ledger.out_off:
-        raise StateMismatch(f"{draft} has {size} bytes, but {ledger.out_off} were recorded")
+    if held != ledger.out_off:
+        raise StateMismatch(f"{draft} has {held} bytes, but {ledger.out_off} were recorded")
     again = "finish" in ledger.meta
     with ledger.transaction():
-        ledger.set_meta(phase="finishing", finish=fingerprint)
+        ledger.set_meta(phase="finishing", finish=fingerprint, finish_size=size)
     _rename(draft, places, ledger, again=again)
     _complete(ledger, places)
+
+
+def _drafted(places: Places, order: Literal["input", "done"], lines: int) -> tuple[Path, int]:
+    """Return the file that is to get the final name, and how many bytes of results it holds."""
+    codec = codec_of(places.output.name)
+    if order == "input":
+        return places.ordered, write_in_order(places.partial, places.ordered, lines, codec)
+    if codec is None:
+        return places.partial, _expect(tail_fingerprint(places.partial), places.partial)[0]
+    with storage_errors("cannot compress", places.partial):
+        return places.ordered, _copy(places.partial, places.ordered, codec)
+
+
+def _copy(source: Path, target: Path, codec: Codec | None) -> int:
+    """Write what `source` holds, decompressed where its name says so, to `target`; return how many bytes that is."""
+    with inflated(source) as file, new_draft(target, codec) as draft:
+        while block := file.read(_BLOCK):
+            draft.write(block)
+    return draft.size
 
 
 def resume_finish(ledger: Ledger, places: Places) -> None:
@@ -98,7 +118,7 @@ def resume_finish(ledger: Ledger, places: Places) -> None:
     """
     if ledger.meta["phase"] != "finishing":
         return
-    if tail_fingerprint(places.output) == (ledger.out_off, ledger.meta["finish"]):
+    if _is_finished(ledger, places):
         _complete(ledger, places)
         return
     with ledger.transaction():
@@ -111,23 +131,32 @@ def reopen(ledger: Ledger, places: Places) -> None:
     Raises:
         StateMismatch: The finished output is not the one that was recorded.
     """
-    if tail_fingerprint(places.output) != (ledger.out_off, ledger.meta["finish"]):
-        raise StateMismatch(
-            f"{places.output} was changed or removed since it was finished; put it back, or use --fresh"
-        )
+    if not _is_finished(ledger, places):
+        raise _changed(places)
     draft = places.partial.with_name(places.partial.name + ".tmp")
     with storage_errors("cannot copy", places.output):
-        draft.unlink(missing_ok=True)
-        shutil.copyfile(places.output, draft)
-        draft.chmod(0o600)
-        descriptor = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        try:
+            held = _copy(places.output, draft, None)
+        except DamagedError as error:
+            raise _changed(places) from error
+        if held != ledger.out_off:
+            raise _changed(places)
+        _, tail = _expect(tail_fingerprint(draft), draft)
         draft.replace(places.partial)
     sync_directory(places.partial.parent)
     with ledger.transaction():
-        ledger.tail = ledger.meta["finish"]
+        ledger.tail = tail
         ledger.set_meta(phase="running")
+
+
+def _is_finished(ledger: Ledger, places: Places) -> bool:
+    """Whether the final name shows what was about to get it."""
+    size = ledger.meta.get("finish_size", ledger.out_off)  # ledgers of earlier versions knew no compressed outputs
+    return tail_fingerprint(places.output) == (size, ledger.meta["finish"])
+
+
+def _changed(places: Places) -> StateMismatch:
+    return StateMismatch(f"{places.output} was changed or removed since it was finished; put it back, or use --fresh")
 
 
 def set_aside(places: Places) -> None:
@@ -162,9 +191,9 @@ def _rename(draft: Path, places: Places, ledger: Ledger, *, again: bool) -> None
 def _is_ours(path: Path, ledger: Ledger, *, again: bool) -> bool:
     """Whether `path` is an output that this ledger finished earlier; one without any result is empty."""
     try:
-        with path.open("rb") as file:
+        with inflated(path) as file:
             start = file.read(200)
-    except OSError:
+    except (OSError, DamagedError):
         return False
     first = line_identity(start)
     return first.ledger == ledger.name if first is not None else again and not start

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.errors import UsageError
-from pipeline.storage.compression import CODECS, Codec
+from pipeline.storage.compression import CODECS, Codec, codec_of
 from pipeline.storage.lines import DamagedError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _open_stdin() -> Opened:
 
 def _describe(path: str, fd: int) -> Opened:
     status = os.fstat(fd)
-    codec = next((codec for codec in CODECS if path.lower().endswith(codec.suffixes)), None)
+    codec = codec_of(path)
     if stat.S_ISFIFO(status.st_mode):
         return Opened(fd, None, codec)
     _check_kind(path, status)

@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.core.identity import LineIdentity, line_identity
+from pipeline.storage.compression import inflated
+from pipeline.storage.draft import new_draft
 from pipeline.storage.ledger import Ledger
+from pipeline.storage.lines import DamagedError
 from pipeline.storage.results import tail_fingerprint
-from pipeline.storage.state import Places, storage_errors, sync_directory, write_all
-
-_BUFFER = 1 << 20
+from pipeline.storage.state import Places, storage_errors, sync_directory
 
 
 class Written(NamedTuple):
@@ -39,29 +41,19 @@ def write_draft(places: Places, source: Path, wanted: Callable[[LineIdentity, by
     Raises:
         StorageFailed: The disk refused.
     """
-    draft = draft_of(places)
-    with storage_errors("cannot write", draft):
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            buffer = bytearray()
+    path = draft_of(places)
+    with storage_errors("cannot write", path):
+        with new_draft(path) as draft:
             for identity, line in result_lines(source):
                 if wanted(identity, line):
-                    buffer += line
-                if len(buffer) >= _BUFFER:
-                    write_all(descriptor, bytes(buffer))
-                    buffer.clear()
-            write_all(descriptor, bytes(buffer))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        found = tail_fingerprint(draft)
-    sync_directory(draft.parent)
+                    draft.write(line)
+        found = tail_fingerprint(path)
     return Written(*found) if found is not None else Written(0, b"")
 
 
 def result_lines(path: Path) -> Iterator[tuple[LineIdentity, bytes]]:
-    """Yield the whole lines of a file that say who made them."""
-    with path.open("rb") as file:
+    """Yield the whole lines of a file that say who made them; of a damaged compressed file, those before the damage."""
+    with inflated(path) as file, suppress(DamagedError):
         for line in file:
             identity = line_identity(line) if line.endswith(b"\n") else None
             if identity is not None:

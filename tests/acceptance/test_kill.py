@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import random
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -73,3 +75,47 @@ def test_the_same_command_finishes_what_a_kill_interrupted(
     assert server.billed() <= money["spent_nusd"] + money["unknown_nusd"] <= money["cap_nusd"]
     if order == "input":
         assert [line["text"] for line in lines] == texts
+
+
+@pytest.mark.parametrize("order", ["input", "done"])
+def test_kills_while_a_finished_output_is_compressed_cost_nothing_but_time(
+    judge: Callable[..., Judge], tmp_path: Path, order: str
+) -> None:
+    server, records, chance = judge("--engine", "hashing"), 6_000, random.Random(order)
+    noise = [chance.randbytes(1500).hex() for _ in range(records)]
+    write_records(tmp_path / "in.jsonl", [{"text": f"text {n}", "noise": noise[n]} for n in range(records)])
+    config = write_config(
+        tmp_path,
+        "kill",
+        job="embeddings",
+        endpoint="simulator",
+        model="simulator-hashing-256",
+        input={"path": "in.jsonl"},
+        output={"path": "out.jsonl.gz", "order": order, "keep": ["noise"]},
+        text="{{ text }}",
+        limits={"concurrency": 32, "rpm": 1_000_000},
+    )
+    draft, output, sizes = tmp_path / "out.jsonl.gz.ordered", tmp_path / "out.jsonl.gz", []
+    for _ in range(KILLS):
+        draft.unlink(missing_ok=True)  # of the last kill
+        process = start(["run", str(config)], tmp_path, server.environment)
+        while not draft.exists() and process.poll() is None:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.4))  # compression takes longer
+        process.kill()
+        process.communicate()
+        sizes.append(draft.stat().st_size)
+        assert not output.exists()
+    bought = len(server.served())
+    ended = pipeline("run", str(config), "--json", home=tmp_path, extra=server.environment)
+    checked = pipeline("check", str(config), home=tmp_path, extra=server.environment)
+    lines = [int(orjson.loads(line)["custom_id"]) for line in gzip.decompress(output.read_bytes()).splitlines()]
+    print(
+        f"\nkilled with {sizes} bytes compressed; {len(lines)} lines, {len(server.served()) - bought} bought after that"
+    )
+
+    assert ended.code == 0
+    assert len(server.served()) == bought == records // 20
+    assert sorted(lines) == list(range(1, records + 1))
+    assert order == "done" or lines == sorted(lines)
+    assert checked.out == f"{records:,} records, no problem\n"

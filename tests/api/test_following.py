@@ -150,7 +150,7 @@ def test_dead_letters_hold_up_the_run_too(scene: SetUp) -> None:
     with open_run(here.config()) as following:
         first = next(following)
         until = time.monotonic() + 20
-        while not following._feed._waiting and time.monotonic() < until:
+        while following._feed.room.is_set() and time.monotonic() < until:
             time.sleep(0.01)
         waiting = len(following._feed._dead)
         rest = list(following)
@@ -226,6 +226,25 @@ def test_after_kill_9_the_same_program_goes_on(scene: SetUp) -> None:
     assert set(killed.stdout.split()) <= set(taken(got)[:]), "what was seen is still there"
     assert here.sent - 200 <= 5 * 2, "at most what was in flight is bought again"
     assert committed < 200
+
+
+@pytest.mark.parametrize("name", ["out.jsonl.gz", "out.jsonl.zst"])
+def test_a_compressed_output_is_read_as_it_is(scene: SetUp, name: str) -> None:
+    here = scene()
+    here.records(30)
+    config = here.config(output={"path": name, "keep": ["text"]})
+
+    with open_run(config) as following:
+        first = taken(list(following))
+    with open_run(config) as following:
+        again = taken(list(following))
+    here.records(40)
+    with open_run(config) as following:
+        grown = taken(list(following))
+
+    assert (first, again, grown) == (names(30), names(30), names(40))
+    assert taken(list(outcomes(config))) == names(40)
+    assert here.sent == 40
 
 
 def test_batch_lines_bring_the_body_of_their_response(scene: SetUp) -> None:

@@ -17,7 +17,7 @@ class Deaf:
 
 async def work():
     run = Deaf()
-    with signals_to(run, print):
+    with signals_to(run, print, lambda: None):
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
             run.heard.clear()
             os.kill(os.getpid(), number)
@@ -38,3 +38,30 @@ def test_the_first_signal_is_answered_once() -> None:
     done = subprocess.run([sys.executable, "-uc", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
 
     assert done.stdout.count("stopping; what is in flight may still come back") == 1
+
+
+ASKED = """
+import os, signal, asyncio
+from pipeline.cli.process import prepare
+from pipeline.cli.signals import signals_to
+from pipeline.loop import run_loop
+
+prepare()
+os.kill(os.getpid(), signal.SIGUSR1)
+
+async def work():
+    told = asyncio.Event()
+    with signals_to(None, print, lambda: (print("so far", flush=True), told.set())):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await told.wait()
+
+run_loop(work())
+os.kill(os.getpid(), signal.SIGUSR1)
+print("alive")
+"""
+
+
+def test_a_question_is_answered_while_the_run_goes_on_and_kills_nobody_before_or_after() -> None:
+    done = subprocess.run([sys.executable, "-c", ASKED], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "so far\nalive\n")

@@ -22,6 +22,10 @@ SLOTS = Slots(configured=64, in_force=64, max_items=1)
 RUN = Figures(100, {}, 0, 0, FLOW, IDLE, SLOTS)
 
 CASES = {
+    "a reader of stdout that is slow": (
+        RUN._replace(waited_for_reader=80.0, held={"requests": 15.0}, flow=LIMITED),
+        "bound by the reader of stdout (it was behind for 80% of the time): let it read faster",
+    ),
     "requests": (
         RUN._replace(held={"requests": 95.0, "concurrency": 2.0}, flow=LIMITED),
         "bound by requests a minute (6,000, 98% of the limit): get a higher limit (limits.rpm)",

@@ -23,7 +23,9 @@ def test_random_kills_with_hundreds_in_flight_lose_nothing_and_buy_nothing_twice
 
 
 @pytest.mark.row(2, 3, 4)
-@pytest.mark.parametrize(("plot", "every"), [("first", 50), ("torn", 60), ("grown", 70), ("mended", 90)])
+@pytest.mark.parametrize(
+    ("plot", "every"), [("first", 50), ("torn", 60), ("grown", 70), ("packed", 40), ("mended", 90)]
+)
 def test_a_kill_at_a_durability_syscall_loses_nothing(plot: str, every: int) -> None:
     skip_if(missing())
     tally = syscalls.storm(plot, seed=7, every=every)

@@ -18,8 +18,8 @@ NOON = 1_795_262_400.0
 """On that day, in seconds since the epoch."""
 
 
-def places_in(directory: Path) -> Places:
-    output = directory / "out.jsonl"
+def places_in(directory: Path, name: str = "out.jsonl") -> Places:
+    output = directory / name
     places = Places(output, default_state(output))
     make_private(places.state)
     return places

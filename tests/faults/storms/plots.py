@@ -55,6 +55,14 @@ def grown(folder: Path, server: Server) -> Plot:
     return Plot(scene)
 
 
+def packed(folder: Path, server: Server) -> Plot:
+    """The output is compressed; it was finished, and then the input grew."""
+    scene = Scene(folder / "packed", server, RECORDS, {**_KEYS, "output": _output("input", "out.jsonl.gz")})
+    scene.finish()
+    scene.write_input(RECORDS + 6)
+    return Plot(scene)
+
+
 def repaired(folder: Path, server: Server) -> Plot:
     """A run was killed, its ledger is damaged, and `--repair` is asked for."""
     scene = Scene(folder / "repaired", server, RECORDS, _KEYS)
@@ -86,7 +94,7 @@ def edited(folder: Path, server: Server) -> Plot:
 
 
 PLOTS: dict[str, Callable[[Path, Server], Plot]] = {
-    plot.__name__: plot for plot in (first, done, recovery, torn, grown, edited, repaired, mended)
+    plot.__name__: plot for plot in (first, done, recovery, torn, grown, packed, edited, repaired, mended)
 }
 
 
@@ -112,5 +120,5 @@ def kill_between(scene: Scene, answers: int, *, written: bool = True) -> None:
     scene.look()
 
 
-def _output(order: str) -> dict[str, object]:
-    return {"path": "out.jsonl", "keep": ["q"], "order": order}
+def _output(order: str, path: str = "out.jsonl") -> dict[str, object]:
+    return {"path": path, "keep": ["q"], "order": order}

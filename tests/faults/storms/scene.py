@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import shutil
 import sqlite3
@@ -156,7 +157,7 @@ class Scene:
 
     @property
     def places(self) -> Places:
-        output = self.home / "out.jsonl"
+        output = self.home / self.keys.get("output", {}).get("path", "out.jsonl")
         return Places(output, default_state(output))
 
     def prompt(self, line: int) -> str:
@@ -269,7 +270,7 @@ class Scene:
         found: set[str] = set()
         for path in (self.places.partial, self.places.output):
             if path.exists():
-                lines = path.read_bytes().split(b"\n")[:-1]
+                lines = plain(path).split(b"\n")[:-1]
                 found |= {digest(orjson.loads(line)["q"]) for line in lines}
         return found
 
@@ -286,7 +287,7 @@ class Scene:
 
     def check_set(self) -> None:
         """The output is the one that an undisturbed run writes, byte for byte, but for attempts and costs."""
-        found = self.places.output.read_bytes().splitlines(keepends=True)
+        found = plain(self.places.output).splitlines(keepends=True)
         expect(len(found) == self.records, f"{len(found)} lines of {self.records}")
         for line, wanted in zip(found, self.expected(), strict=True):
             expect(stable(line) == wanted, f"{line!r} is not {wanted!r}")
@@ -294,6 +295,11 @@ class Scene:
 
     def expected(self) -> Sequence[bytes]:
         return [expected_line(line, self.prompt(line)) for line in range(1, self.records + 1)]
+
+
+def plain(path: Path) -> bytes:
+    """What a file holds, decompressed where its name says so."""
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
 def stable(line: bytes) -> bytes:
