@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pipeline import BudgetReached, DeadLetter, Earlier, Outcome, Result, StateM
 from pipeline.api import feed
 from pipeline.observers.summary import Summary
 from tests.acceptance.command import read_lines, write_records
-from tests.api.scene import Scene, SetUp, rows
+from tests.api.scene import SetUp, rows
 
 SMALL = {"batch": {"max_items": 5}, "limits": {"concurrency": 2}}
 
@@ -128,19 +129,20 @@ def test_who_takes_slowly_slows_the_run(scene: SetUp, monkeypatch: pytest.Monkey
         most = 0
         for count, _ in enumerate(following, 1):
             if count % 100 == 0:
-                until_still(here)
+                until_still(lambda: here.sent)
             most = max(most, here.sent - count)
 
     assert count == 400
     assert most <= ahead + in_flight + 5
 
 
-def until_still(here: Scene) -> None:
-    """Wait until the server has been left alone for a while."""
-    seen = -1
-    while seen != here.sent:
-        seen = here.sent
-        time.sleep(0.15)
+def until_still(look: Callable[[], int], seconds: float = 0.15) -> int:
+    """Wait until what is looked at has not changed for so long, and return it."""
+    seen, again = -1, look()
+    while seen != again:
+        time.sleep(seconds)
+        seen, again = again, look()
+    return seen
 
 
 def test_dead_letters_hold_up_the_run_too(scene: SetUp) -> None:
@@ -149,10 +151,7 @@ def test_dead_letters_hold_up_the_run_too(scene: SetUp) -> None:
 
     with open_run(here.config()) as following:
         first = next(following)
-        until = time.monotonic() + 20
-        while following._feed.room.is_set() and time.monotonic() < until:
-            time.sleep(0.01)
-        waiting = len(following._feed._dead)
+        waiting = until_still(lambda: len(following._feed._dead), seconds=1)
         rest = list(following)
 
     assert isinstance(first, DeadLetter)
