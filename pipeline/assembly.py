@@ -31,6 +31,7 @@ from pipeline.job import Job, JobSpec, is_batch_line
 from pipeline.secret import Secret
 from pipeline.storage.local_secret import read_local_secret
 from pipeline.storage.prices import load_price_book, price_files
+from pipeline.storage.several import Pattern, is_several
 from pipeline.storage.state import Places, default_state
 from pipeline.storage.vocabulary import load as load_vocabulary
 from pipeline.types import BadLine, Item, Request
@@ -245,9 +246,12 @@ def _check_places(places: Places, source: str) -> None:
         raise UsageError(f"{output} is not a plain file: choose another output")
     if output.parent.resolve() == places.state.resolve() and places.is_reserved(output.name):
         raise UsageError(f"{output} is a file of the state directory: choose another output")
+    written = (output, places.partial, places.ordered, places.errors, places.ledger)
+    if is_several(source):
+        _refuse_covered(Pattern.of(source), written)
     if source == "-" or not Path(source).exists():
         return
-    for path in (output, places.partial, places.ordered, places.errors, places.ledger):
+    for path in written:
         if path.exists() and path.samefile(source):
             what = "the input itself" if path == output else f"written as {path.name}, which is the input"
             raise UsageError(f"{output} is {what}: choose another output")
@@ -261,6 +265,17 @@ def _check_beside(config: Config, places: Places) -> None:
         if beside is not None and Path(beside).resolve() in taken:
             raise UsageError(f"{beside} is taken: logs and metrics need files of their own")
         taken |= {Path(beside).resolve()} if beside is not None else set()
+    if is_several(config.input.path):
+        _refuse_covered(
+            Pattern.of(config.input.path),
+            [Path(beside) for beside in (config.log.file, config.joblog, config.metrics.file) if beside is not None],
+        )
+
+
+def _refuse_covered(pattern: Pattern, written: Sequence[Path]) -> None:
+    for path in written:
+        if pattern.covers(path):
+            raise UsageError(f"{path} would be read as a file of the input: choose another output, or a closer pattern")
 
 
 def _counted(tokenizer: TextTokenizer, item: Item) -> int | None:

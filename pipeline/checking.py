@@ -14,6 +14,7 @@ from pipeline.core.identity import line_identity
 from pipeline.core.parse import parse_line
 from pipeline.errors import UsageError
 from pipeline.events import Observers
+from pipeline.sources import open_source
 from pipeline.storage.bitmap import Bitmap
 from pipeline.storage.compression import inflated
 from pipeline.storage.lines import DamagedError
@@ -43,46 +44,57 @@ class _Report:
         self.records = self.problems = 0
         self._lines: list[str] = []
 
-    def problem(self, path: str | Path, line: int, text: str) -> None:
+    def problem(self, place: str, text: str) -> None:
         self.problems += 1
         if len(self._lines) < SHOWN:
-            self._lines.append(f"{path}:{line}: {text}")
+            self._lines.append(f"{place}: {text}")
 
     def result(self) -> CheckReport:
         return CheckReport(self.records, self.problems, self._lines)
 
 
-async def check_input(path: str, id_field: str | None = None, parts: Parts | None = None) -> CheckReport:
-    """Read an input and report bad lines and repeated custom_ids; with `parts`, also what its job would refuse.
+async def check_input(path: str, id_field: str | None = None) -> CheckReport:
+    """Read an input and report bad lines and repeated custom_ids.
 
     Raises:
         UsageError: The file cannot be read.
     """
+    with Source(path) as source:
+        return await _check_lines(source, id_field, None)
+
+
+async def _check_lines(source: Source, id_field: str | None, parts: Parts | None) -> CheckReport:
+    """Report bad lines and repeated custom_ids; with `parts`, also what its job would refuse."""
     report = _Report()
     seen: dict[int, int] = {}
-    with Source(path) as source:
-        async for page in source.pages():
-            for line, raw in enumerate(page.lines, page.first_line):
-                _check_line(report, path, line, raw, id_field, parts, seen)
+    async for page in source.pages():
+        for line, raw in enumerate(page.lines, page.first_line):
+            _check_line(report, source, line, raw, id_field, parts, seen)
     return report.result()
 
 
 def _check_line(
-    report: _Report, path: str, line: int, raw: bytes, id_field: str | None, parts: Parts | None, seen: dict[int, int]
+    report: _Report,
+    source: Source,
+    line: int,
+    raw: bytes,
+    id_field: str | None,
+    parts: Parts | None,
+    seen: dict[int, int],
 ) -> None:
-    record = parse_line(line, raw, id_field)
+    record = parse_line(line, raw, id_field, name=source.label(line))
     if record is None:
         return
     report.records += 1
     if isinstance(record, BadLine):
-        report.problem(path, line, f"{record.message} ({record.code})")
+        report.problem(source.place(line), f"{record.message} ({record.code})")
         return
     first = seen.setdefault(hash(record.custom_id), line)
     if first != line:
-        report.problem(path, line, f"has the custom_id of line {first} (duplicate_id)")
+        report.problem(source.place(line), f"has the custom_id of line {source.label(first)} (duplicate_id)")
     problem = parts.problem(line, raw) if parts is not None else None
     if problem is not None:
-        report.problem(path, line, problem)
+        report.problem(source.place(line), problem)
 
 
 async def check_run(loaded: Loaded) -> CheckReport:
@@ -92,45 +104,49 @@ async def check_run(loaded: Loaded) -> CheckReport:
         UsageError: The config or its input is refused.
     """
     places = places_of(loaded)
-    source = loaded.config.input
-    if not places.output.exists():
-        return await check_input(source.path, source.id, assemble(loaded, Observers(), sends=False))
-    report, settled = _Report(), Bitmap()
-    for number, raw in _lines(places.output):
-        identity = line_identity(raw)
-        if identity is None:
-            report.problem(places.output, number, "is no result line of this program")
-        elif usage_of(raw) is None:
-            report.problem(places.output, number, "is damaged: its answer cannot be read")
-        else:
-            _settle(report, settled, places.output, number, identity.line)
-    for number, raw in _lines(places.errors):
-        _settle(report, settled, places.errors, number, _dead_line(raw))
-    await _compare(report, settled, loaded)
+    with open_source(loaded, looks_back=True) as source:
+        if not places.output.exists():
+            return await _check_lines(source, loaded.config.input.id, assemble(loaded, Observers(), sends=False))
+        report, settled = _Report(), Bitmap()
+        for number, raw in _lines(places.output):
+            _settle_result(report, settled, f"{places.output}:{number}", raw)
+        for number, raw in _lines(places.errors):
+            _settle(report, settled, f"{places.errors}:{number}", _dead_line(raw, source))
+        await _compare(report, settled, source)
     return report.result()
 
 
-def _settle(report: _Report, settled: Bitmap, path: Path, number: int, line: int) -> None:
+def _settle_result(report: _Report, settled: Bitmap, place: str, raw: bytes) -> None:
+    identity = line_identity(raw)
+    if identity is None:
+        report.problem(place, "is no result line of this program")
+    elif usage_of(raw) is None:
+        report.problem(place, "is damaged: its answer cannot be read")
+    else:
+        _settle(report, settled, place, identity.line)
+
+
+def _settle(report: _Report, settled: Bitmap, place: str, line: int) -> None:
     if line < 1:
-        report.problem(path, number, "names no line of the input")
+        report.problem(place, "names no line of the input")
     elif line in settled:
-        report.problem(path, number, f"line {line} of the input has an outcome already")
+        report.problem(place, f"line {line} of the input has an outcome already")
     else:
         settled.set(line)
 
 
-async def _compare(report: _Report, settled: Bitmap, loaded: Loaded) -> None:
-    path = loaded.config.input.path
-    with Source(path, limit=loaded.config.limit) as source:
-        async for page in source.pages():
-            for line, raw in enumerate(page.lines, page.first_line):
-                if parse_line(line, raw) is None:
-                    continue
-                report.records += 1
-                if line not in settled:
-                    report.problem(path, line, "has no outcome")
+async def _compare(report: _Report, settled: Bitmap, source: Source) -> None:
+    last = 0
+    async for page in source.pages():
+        for line, raw in enumerate(page.lines, page.first_line):
+            if parse_line(line, raw) is None:
+                continue
+            report.records, last = report.records + 1, line
+            if line not in settled:
+                report.problem(source.place(line), "has no outcome")
     if settled.total > report.records:
-        report.problem(path, report.records, f"{settled.total - report.records} outcomes belong to no record")
+        extra = settled.total - report.records
+        report.problem(f"{source.path}:{last}", f"{extra} outcomes belong to no record")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -144,9 +160,12 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise UsageError(f"{path}: cannot be read: {reason}") from error
 
 
-def _dead_line(raw: bytes) -> int:
+def _dead_line(raw: bytes, source: Source) -> int:
     try:
-        line = orjson.loads(raw).get("line")
+        letter = orjson.loads(raw)
+        line, name = letter.get("line"), letter.get("file")
     except (orjson.JSONDecodeError, AttributeError):
         return 0
-    return line if type(line) is int else 0
+    if type(line) is not int:
+        return 0
+    return line if source.files is None else source.files.line_of(str(name), line)

@@ -8,6 +8,7 @@ is created per record: memory is bounded by the backlog, the workers and one pag
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -58,6 +59,8 @@ class Work:
     packer: Packer
     keep: Sequence[str]
     workers: int
+    label: Callable[[int], str] = str
+    """Line number → what names the line, for a record that has no name of its own."""
     live: bool = False
     """The input may pause (a pipe): do not hold records back to fill a batch."""
     require_bound: Callable[[Item], Item] = lambda item: item
@@ -85,7 +88,9 @@ class Engine:
         self._reason: JobStopped | None = None
         self._workers: list[asyncio.Task[None]] = []
         self._read_to_end = False
-        self._records = self._failed = self._bugs = 0
+        self._records = self._bugs = 0
+        self._failed: Counter[str] = Counter()
+        self._examples: dict[str, int] = {}
 
     async def run(self, drain: float) -> bool:
         """Run until every record is settled or the job stops.
@@ -295,14 +300,23 @@ class Engine:
         self._settled(0, dead)
 
     def _settled(self, ok: int, dead: Sequence[DeadLetter]) -> None:
-        failed = len(dead)
-        self._failed += failed
         for letter in dead:
             self._observers.see(RecordFailed(letter.line, letter.custom_id, letter.code))
-        self._observers.see(RecordsSettled(ok, failed))
-        most = self._work.most_failures(self._records)
-        if failed and most is not None and self._failed > most:
-            self.stop(NeedsPerson(f"more than {most} records failed (--max-failures)", code="too_many_failures"))
+            self._failed[letter.code] += 1
+            self._examples.setdefault(letter.code, letter.line)
+        self._observers.see(RecordsSettled(ok, len(dead)))
+        most = self._work.most_failures(self._records) if dead else None
+        if most is not None and self._failed.total() > most:
+            self.stop(self._too_many_failures(most))
+
+    def _too_many_failures(self, most: int) -> NeedsPerson:
+        code, count = self._failed.most_common(1)[0]
+        example = self._work.label(self._examples[code])
+        return NeedsPerson(
+            f"more than {most} records failed (--max-failures): {count} of {self._failed.total()} with {code}, "
+            f"the first of them in line {example} of the input; mend it, then `retry` sends them again",
+            code="too_many_failures",
+        )
 
     def _buried(self, record: Record, error: PipelineError) -> DeadLetter:
         return DeadLetter(
@@ -317,7 +331,7 @@ class Engine:
         )
 
     def _bad(self, bad: BadLine) -> DeadLetter:
-        return DeadLetter(bad.line, str(bad.line), bad.code, bad.message, 0, None, None, bad.raw)
+        return DeadLetter(bad.line, self._work.label(bad.line), bad.code, bad.message, 0, None, None, bad.raw)
 
     def _bug(self, error: Exception) -> PipelineError:
         """Count a bug; the message names the class and the place, never the values, which may hold prompts."""

@@ -24,6 +24,7 @@ from pipeline.clock import SystemClock
 from pipeline.config import Loaded, fingerprint, shutdown_before, values
 from pipeline.core.backoff import RetryBudget, RetryPolicy
 from pipeline.core.circuit import CircuitPolicy
+from pipeline.core.deadline import drain_within
 from pipeline.core.packing import Packer
 from pipeline.core.parse import blank_lines, parse_line
 from pipeline.earlier import CARRY_ON, Earlier
@@ -50,18 +51,21 @@ from pipeline.observers.status import Status
 from pipeline.observers.summary import Summary
 from pipeline.observers.tally import Tally
 from pipeline.observers.watchdog import Watchdog
+from pipeline.same_input import Known, input_mark, refuse_lost_list
 from pipeline.secret import redact_patterns
-from pipeline.storage.changes import accept_changes
+from pipeline.sources import is_nothing_to_do, open_source, refuse_bad_lines, taking
 from pipeline.storage.checkpoint import open_ledger, open_output
 from pipeline.storage.commit import Journal
 from pipeline.storage.commitments import Commitments
 from pipeline.storage.deliveries import deliver_log, deliver_output
 from pipeline.storage.delivery import Delivery
+from pipeline.storage.file_list import read_list, write_list
 from pipeline.storage.filesystem import refuse_network
 from pipeline.storage.finish import finish, set_aside, write_dead_letters
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.lines import Page
 from pipeline.storage.repair import Repaired, repair
+from pipeline.storage.several import Files
 from pipeline.storage.shared_limits import SharedLimits
 from pipeline.storage.source import Source
 from pipeline.storage.state import Lock, Places, make_private
@@ -69,7 +73,6 @@ from pipeline.storage.usage_file import UsageLogError, usage_log_path
 from pipeline.types import BadLine, DeadLetter, Record
 from pipeline.watching import Watch
 
-_SHOWN_BAD = 20
 _LONGEST_RUN = 7 * 86_400.0
 """Seconds that a run without a deadline is taken to last at most: nothing has been read yet that would tell."""
 _PROOF = 2.0
@@ -186,6 +189,17 @@ class Run:
         if self._delivery is not None:
             self._delivery.give_up(reason)
 
+    async def _lock(self, path: Path) -> Lock:
+        """Take a lock, waiting no longer than `lock_wait` and the deadline allow."""
+        wait = self._loaded.config.lock_wait
+        left = self._time_left()
+        return await asyncio.to_thread(Lock.take, path, wait if left is None else min(wait, left), self._nap)
+
+    def _time_left(self) -> float | None:
+        """Seconds until the deadline; None where there is none."""
+        deadline = self._loaded.config.deadline
+        return None if deadline is None else max(0.0, deadline - self._status.elapsed)
+
     def _nap(self, seconds: float) -> None:
         """Wait for the lock, in a thread, unless a signal asks for the end."""
         time.sleep(seconds)
@@ -204,25 +218,38 @@ class Run:
         """Refuse what can be refused before anything is written, then hold the lock for the rest."""
         config = self._loaded.config
         places = places_of(self._loaded)
-        source = stack.enter_context(Source(config.input.path, limit=config.limit))
-        parts = await asyncio.to_thread(assemble, self._loaded, self.observers)
-        if config.strict:
-            await _refuse_bad_lines(source, parts)
+        async with taking(self._loaded, self._earlier, self._lock) as begin:
+            try:
+                source = await self._open(stack)
+            except UsageError as error:
+                if not is_nothing_to_do(error, config):
+                    raise
+                self.observers.see(Notice("info", f"nothing to do: {error.message}"))
+                return
+            parts = await asyncio.to_thread(assemble, self._loaded, self.observers)
+            if config.strict:
+                await refuse_bad_lines(source, parts.problem)
+            begin()
+            await self._run_alone(stack, source, parts, places)
+
+    async def _run_alone(self, stack: ExitStack, source: Source, parts: Parts, places: Places) -> None:
         make_private(places.state)
         refuse_network(places.state)
-        lock = await asyncio.to_thread(Lock.take, places.lock, config.lock_wait, self._nap)
-        stack.callback(lock.release)
+        stack.callback((await self._lock(places.lock)).release)
         self._status.locked()
         self.observers.see(RunStarted())
         if self._earlier.fresh:
-            set_aside(places)
+            set_aside(places, files=not self._loaded.config.input.since_last)
         elif self._earlier.repair:
             self._say_repaired(await asyncio.to_thread(repair, places, fingerprint(self._loaded)))
         ledger = open_ledger(places, fingerprint(self._loaded))
         stack.callback(ledger.close)
         ledger.budget.cap, ledger.budget.soft = parts.cap_nusd, parts.soft_nusd
         self._status.opened(ledger, parts.prices, capped=bool(parts.caps))
-        same_input = await self._compare_input(ledger, source, places)
+        if source.files is not None:
+            source = await self._list_files(stack, source.files, ledger, places) or source
+        known = Known(source, ledger, places, self._loaded.config.limit)
+        same_input = await known.is_unchanged(self.observers, accept=self._earlier.accept_changes)
         if ledger.meta["phase"] != "complete" or not same_input or self._earlier.retry is not None:
             await self._work(parts, source, ledger, places, stack)
         elif self._stdout is not None:
@@ -249,27 +276,17 @@ class Run:
         if shutdown is not None:
             self.observers.see(Notice("warning", shutdown.warning(now.date())))
 
-    async def _compare_input(self, ledger: Ledger, source: Source, places: Places) -> bool:
-        """Return whether the input is the very file that was read before; where it is not, it may only have grown.
+    async def _open(self, stack: ExitStack) -> Source:
+        return stack.enter_context(await asyncio.to_thread(open_source, self._loaded, self._earlier))
 
-        Raises:
-            StateMismatch: Lines that were read before have changed.
-        """
-        if source.identity is not None and ledger.meta.get("input") == _identity(source, self._loaded.config.limit):
-            return True
-        known = [ledger.chunks[number] for number in sorted(ledger.chunks)]
-        changed = await source.verify(known)
-        if changed:
-            ranges = ", ".join(f"{first}-{last}" for first, last in changed[:10])
-            if not self._earlier.accept_changes:
-                raise StateMismatch(
-                    f"{source.path} was changed since it was read: lines {ranges}; put them back, "
-                    "use --accept-changes, which sends those again, or --fresh, which starts anew"
-                )
-            open_output(ledger, places).log.close()
-            accept_changes(ledger, places, changed, await source.rescan(known))
-            self.observers.see(Notice("warning", f"{source.path} was changed: lines {ranges} are sent again"))
-        return False
+    async def _list_files(self, stack: ExitStack, files: Files, ledger: Ledger, places: Places) -> Source | None:
+        """Write down which files are read; return a newer view of them where another run took some meanwhile."""
+        refuse_lost_list(ledger, places)
+        newer = None if read_list(places.files) == files.known else await self._open(stack)
+        if newer is not None and newer.files is not None:
+            files = newer.files
+        write_list(places.files, files.stretches)
+        return newer
 
     def _say_repaired(self, repaired: Repaired) -> None:
         text = f"the ledger was rebuilt from {repaired.records} results, ${repaired.spent_nusd / 1e9:.6f} spent"
@@ -283,7 +300,7 @@ class Run:
         if recovered.torn:
             self.observers.see(Notice("info", f"{recovered.torn} torn bytes were cut off and kept in {places.state}"))
         with ledger.transaction():
-            ledger.set_meta(input=_identity(source, self._loaded.config.limit))
+            ledger.set_meta(input=input_mark(source, self._loaded.config.limit))
             if self._earlier.retry is not None and not ledger.revive(self._earlier.retry) and ledger.failed:
                 self.observers.see(Notice("warning", f"none of the {ledger.failed} dead letters is meant by --where"))
         recorder = Recorder(places.history, _about(self._loaded, parts), ledger, self._tally, self._clock)
@@ -311,7 +328,7 @@ class Run:
                 raise journal.failure
             with ledger.transaction():
                 ledger.set_meta(requests=self._status.requests(), price_sources=self._status.price_sources())
-            write_dead_letters(ledger, places)
+            write_dead_letters(ledger, places, source.files)
             await recorder.end()
         if not complete or ledger.done.total != ledger.records_read:
             raise StateMismatch(f"{ledger.records_read - ledger.done.total} records have no outcome: run again")
@@ -334,14 +351,15 @@ class Run:
     async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal, recorder: Recorder) -> bool:
         config = self._loaded.config
         done = ledger.done
+        label = source.label if source.files is not None and config.input.id is None else None
 
         def parse(line: int, raw: bytes) -> Record | BadLine | None:
-            return None if line in done else parse_line(line, raw, config.input.id)
+            return None if line in done else parse_line(line, raw, config.input.id, name=label and label(line))
 
         async with HttpBackend(parts.endpoint, parts.timeouts) as http:
             shared = self._shared_limits(parts.endpoint)
             backend, drain, throttle = self._backend(parts, http, journal, ledger, shared)
-            plan = Plan(parts.limits.concurrency, parts.max_items, live=source.identity is None)
+            plan = Plan(parts.limits.concurrency, parts.max_items, live=source.live)
             self._status.sending(throttle, journal, plan, self._delivery)
             work = Work(
                 job=parts.job,
@@ -349,8 +367,9 @@ class Run:
                 parse=parse,
                 packer=Packer(parts.max_items, parts.max_tokens),
                 keep=config.output.keep,
+                label=source.label,
                 workers=2 * parts.limits.concurrency,
-                live=source.identity is None,
+                live=source.live,
                 require_bound=parts.require_bound,
                 most_failures=parts.most_failures,
             )
@@ -361,11 +380,11 @@ class Run:
             beside.append(asyncio.create_task(self._status.share(self.observers)))
             beside.append(asyncio.create_task(throttle.keep_in_step()))
             beside.append(asyncio.create_task(recorder.keep(self.observers)))
-            deadline = self._deadline(engine)
+            patience, deadline = self._deadline(engine)
             if self._stopped is not None:
                 engine.stop(self._stopped)
             try:
-                return await engine.run(config.drain)
+                return await engine.run(patience)
             finally:
                 self._status.sent(self.observers)
                 for task in beside:
@@ -419,7 +438,7 @@ class Run:
             async for page in source.pages(known, ledger.complete_chunk):
                 if self._follower is not None:
                     await self._follower.room.wait()
-                self._status.read(_share_read(page, source.plain_size, self._loaded.config.limit))
+                self._status.read(_share_read(page, source.line_bytes, self._loaded.config.limit))
                 if self._delivery is not None and page.chunk.blank:
                     self._delivery.pass_over(blank_lines(page.lines, page.first_line))
                 yield page
@@ -427,12 +446,14 @@ class Run:
 
         return pages
 
-    def _deadline(self, engine: Engine) -> asyncio.TimerHandle | None:
-        seconds = self._loaded.config.deadline
-        if seconds is None:
-            return None
+    def _deadline(self, engine: Engine) -> tuple[float, asyncio.TimerHandle | None]:
+        """Stop early enough for what is then in flight to come back by the deadline; return how long it may take."""
+        left, drain = self._time_left(), self._loaded.config.drain
+        if left is None:
+            return drain, None
+        drain = drain_within(left, drain)
         error = BudgetReached("the deadline has come; run again to go on", code="deadline")
-        return asyncio.get_running_loop().call_later(seconds, engine.stop, error)
+        return drain, asyncio.get_running_loop().call_later(left - drain, engine.stop, error)
 
 
 async def run(loaded: Loaded, earlier: Earlier = CARRY_ON) -> Summary:
@@ -480,25 +501,3 @@ def _about(loaded: Loaded, parts: Parts) -> About:
 def _lines(ledger: Ledger) -> int:
     """How many lines of the input have been read."""
     return sum(chunk.lines for chunk in ledger.chunks.values())
-
-
-def _identity(source: Source, limit: int | None) -> str:
-    return repr((source.identity and tuple(source.identity), limit))
-
-
-async def _refuse_bad_lines(source: Source, parts: Parts) -> None:
-    """Read the whole input and refuse it where a line is bad (`--strict`).
-
-    Raises:
-        UsageError: Naming the first of them.
-    """
-    bad: list[str] = []
-    async for page in source.pages():
-        for line, raw in enumerate(page.lines, page.first_line):
-            problem = parts.problem(line, raw)
-            if problem is not None:
-                bad.append(f"{source.path}:{line}: {problem}")
-        if len(bad) >= _SHOWN_BAD:
-            break
-    if bad:
-        raise UsageError("the input has bad lines and nothing was sent (--strict):\n" + "\n".join(bad[:_SHOWN_BAD]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,22 +37,22 @@ class Judge(NamedTuple):
         return bill(self.record) if self.record.exists() else 0
 
 
+@contextmanager
+def judged(folder: Path, *flags: str) -> Iterator[Judge]:
+    """Start a server with flags of `pipeline simulate`, and end it."""
+    record = folder / f"record-{len(list(folder.glob('record-*')))}.jsonl"
+    record.touch()
+    command = [sys.executable, "-m", "pipeline.simulator", "--port", "0", "--record", str(record), *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield Judge(process.stdout.readline().strip(), record)
+        finally:
+            process.kill()
+
+
 @pytest.fixture
 def judge(tmp_path: Path) -> Iterator[Callable[..., Judge]]:
     """Starts a server with flags of `pipeline simulate`; all are ended with the test."""
-    processes: list[subprocess.Popen[str]] = []
-
-    def start(*flags: str) -> Judge:
-        record = tmp_path / f"record-{len(processes)}.jsonl"
-        command = [sys.executable, "-m", "pipeline.simulator", "--port", "0", "--record", str(record), *flags]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        processes.append(process)
-        assert process.stdout is not None
-        return Judge(process.stdout.readline().strip(), record)
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+    with ExitStack() as servers:
+        yield lambda *flags: servers.enter_context(judged(tmp_path, *flags))

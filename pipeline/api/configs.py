@@ -19,6 +19,7 @@ from pipeline.config.document import Document, read_document
 from pipeline.config.groups import Config
 from pipeline.config.loading import Given, load_document
 from pipeline.config.origin import Loc, Origin
+from pipeline.sources import begun_or_last
 from pipeline.storage.rows import write_rows
 from pipeline.types import Json
 
@@ -71,6 +72,7 @@ class Keys(TypedDict, total=False):
     max_failures: int | str | None
     limit: int | None
     strict: bool
+    now: str
     notify: Mapping[str, Any]
     heartbeat: Mapping[str, Any]
     log: Mapping[str, Any]
@@ -108,12 +110,16 @@ def load(
     document = _document(config)
     values = dict(_values(given))
     _fill_in(document, values)
-    loaded = load_document(
-        document,
-        os.environ.copy() if environ is None else environ,
-        values=[Given(loc, value, _ARGUMENT) for loc, value in values.items()],
-    )
+    variables = os.environ.copy() if environ is None else environ
+    loaded = _loaded(document, variables, values)
+    if loaded.config.input.since_last and loaded.config.now is None:
+        begun, _ = begun_or_last(loaded)
+        loaded = _loaded(document, variables, {**values, ("now",): begun}) if begun is not None else loaded
     return loaded if rows is None else _with_rows(loaded, rows)
+
+
+def _loaded(document: Document, environ: Mapping[str, str], values: Mapping[Loc, Json]) -> Loaded:
+    return load_document(document, environ, values=[Given(loc, value, _ARGUMENT) for loc, value in values.items()])
 
 
 def _document(config: PathText | Mapping[str, Any] | None) -> Document:

@@ -44,7 +44,7 @@ def check(config: Path, id_field: str | None, as_json: bool, **values: Json) -> 
         report = run_loop(check_input(str(config), id_field))
         return _report(report, as_json, _BAD_INPUT, "mend these lines; a run makes dead letters of them")
     given = overrides(values)
-    loaded = load_config(config, given)
+    loaded = load_config(config, given, looks_back=True)
     command = again("run", config, given)
     if places_of(loaded).output.exists():
         return _report(run_loop(check_run(loaded)), as_json, _BAD_OUTPUT, f"{command} --repair")

@@ -44,7 +44,14 @@ def _confirm_cost(loaded: Loaded, earlier: Earlier, above: int) -> None:
     cap = loaded.config.budget.hard_nusd
     if cap is not None and cap <= above:
         return  # no run of this output can cost as much
-    most = _most(loaded, earlier)
+    try:
+        most = _most(loaded, earlier)
+    except UsageError as error:
+        from pipeline.sources import is_nothing_to_do  # noqa: PLC0415 - as in _most
+
+        if is_nothing_to_do(error, loaded.config):
+            return
+        raise
     if most is not None and most <= above:
         return
     cost = "an unknown sum" if most is None else f"up to {money(most)}"
@@ -57,14 +64,14 @@ def _confirm_cost(loaded: Loaded, earlier: Earlier, above: int) -> None:
 
 def _most(loaded: Loaded, earlier: Earlier) -> int | None:
     """The most that what is left can cost; None where nobody knows."""
-    from pipeline.storage.source import Source  # noqa: PLC0415 - with what it imports, as much as all of --help takes
+    from pipeline.sources import open_source  # noqa: PLC0415 - with what it imports, as much as all of --help takes
 
-    with Source(loaded.config.input.path) as source:
-        if source.identity is None:
+    with open_source(loaded, earlier) as source:
+        if source.size is None:
             return None  # a pipe: what is read of it is gone
-        huge = source.identity.size > _READ_WHOLE and loaded.config.limit is None
+        huge = source.size > _READ_WHOLE and loaded.config.limit is None
         if huge and source.plain_size is None:
-            return None  # compressed: there is no way to its middle but through all of it
+            return None  # compressed, or several: there is no way to its middle but through all of it
     # What was edited in the input is sent again, and nobody has looked yet what that is: all of it may be.
     anew = earlier.fresh or earlier.accept_changes
     made = plan_of(loaded, sample=_SAMPLE if huge else None, fresh=anew)

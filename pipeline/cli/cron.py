@@ -2,133 +2,79 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-import sys
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.flags import overrides
+from pipeline.cli.load import load_config
 from pipeline.cli.streams import say
+from pipeline.errors import UsageError
 
-_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
-_CRON = re.compile(r"(?:[\d*/,\-A-Za-z]+ +){4}[\d*/,\-A-Za-z]+|@(?:hourly|daily|weekly|monthly|yearly)")
+if TYPE_CHECKING:
+    from pipeline.cli.scheduled import Scheduled
+    from pipeline.core.schedule import Schedule
 
-
-class When(NamedTuple):
-    """A time of day, or an expression in cron's own language."""
-
-    cron: str
-    clock: str | None
-    """`HH:MM`, where that was given."""
-
-
-def _when(_context: click.Context, _option: click.Parameter, text: str) -> When:
-    clock = _CLOCK.fullmatch(text)
-    if clock:
-        return When(f"{int(clock[2])} {int(clock[1])} * * *", f"{int(clock[1]):02}:{clock[2]}")
-    if _CRON.fullmatch(text):
-        return When(text, None)
-    raise click.BadParameter(f"{text!r}: write 02:30, or a crontab time such as '*/15 * * * *'")
+_UNATTENDED = {"fresh": "--fresh", "dry_run": "-n"}
+"""Flags of `run` that would do harm, or nothing, night after night."""
 
 
 @click.command()
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--at", required=True, callback=_when, metavar="TIME", help="02:30, or '*/15 * * * *'.")
+@click.argument("flags", nargs=-1, type=click.UNPROCESSED, metavar="[-- FLAGS OF RUN]")
+@click.option("--at", required=True, metavar="TIME", help="02:30, '*/15 * * * *', or @daily.")
+@click.option("--log", type=click.Path(path_type=Path), help="Where a crontab line sends what a run says.")
 @click.option("--systemd", "style", flag_value="systemd", help="A service and a timer instead.")
-@click.option("--k8s", "style", flag_value="k8s", help="A Kubernetes CronJob instead.")
-def cron(config: Path, at: When, style: str | None) -> None:
-    """Print a crontab line that runs CONFIG, with absolute paths. Installs nothing.
+@click.option("--k8s", "style", flag_value="k8s", help="A Kubernetes CronJob instead; takes --image.")
+@click.option("--image", metavar="NAME", help="The container image of --k8s, with pipeline in it.")
+def cron(config: Path, flags: tuple[str, ...], at: str, log: Path | None, style: str | None, image: str | None) -> None:
+    """Print a crontab line that runs CONFIG, with absolute paths, and when it comes next. Installs nothing.
 
-    A run that still goes on makes the next one exit with 75. cron sets no environment: keep the key in a .env file
-    beside the config, or name a file in endpoints.yaml (api_key: file:PATH).
+    A run that finds another one at work exits with 75. cron sets no environment: keep the key in a .env file beside
+    the config, or name a file in endpoints.yaml (api_key: file:PATH). Flags of `pipeline run` follow after --.
 
-    Example: pipeline cron configs/tickets.yaml --at 02:30   for crontab -e
+    Example: pipeline cron configs/tickets.yaml --at 02:30 -- --budget 5   # for crontab -e
     """
+    job = _scheduled(config, flags, _schedule(at))
     if style == "systemd":
-        say(_systemd(config, at), err=False)
+        from pipeline.cli.systemd import systemd  # noqa: PLC0415 - one of three
+
+        say(systemd(job), err=False)
     elif style == "k8s":
-        say(_k8s(config, at), err=False)
+        from pipeline.cli.kubernetes import kubernetes  # noqa: PLC0415 - one of three
+
+        if image is None:
+            raise click.UsageError("--k8s takes --image, the name of an image with pipeline in it")
+        say(kubernetes(job, image), err=False)
     else:
-        say(_crontab(config, at), err=False)
+        from pipeline.cli.crontab import crontab  # noqa: PLC0415 - one of three
+
+        say(crontab(job, (log or Path(f"{job.name}.log")).absolute()), err=False)
 
 
-def _command(config: Path) -> list[str]:
-    return [sys.executable, "-m", "pipeline", "run", str(config.absolute())]
+def _schedule(text: str) -> Schedule:
+    from pipeline.core.schedule import parse_schedule  # noqa: PLC0415 - cronsim, which --help need not wait for
+
+    try:
+        return parse_schedule(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--at") from None
 
 
-def _crontab(config: Path, at: When) -> str:
-    line = f"cd {shlex.quote(str(Path.cwd()))} && {shlex.join(_command(config))}"
-    # cron turns an unescaped % into a line end.
-    return f"{at.cron} {line}".replace("%", r"\%")
+def _scheduled(config: Path, flags: tuple[str, ...], schedule: Schedule) -> Scheduled:
+    """Check the config and the flags as the run itself would, so that no night is lost to a misspelt key."""
+    from pipeline.cli.run import run  # noqa: PLC0415 - brings the display, which --help need not wait for
+    from pipeline.cli.scheduled import Scheduled, local_zone  # noqa: PLC0415 - same
 
-
-def _systemd(config: Path, at: When) -> str:
-    if at.clock is None:
-        raise click.UsageError("--systemd takes a time of day, such as --at 02:30")
-    name = f"pipeline-{config.stem}"
-    start = " ".join(_unit_quoted(word) for word in _command(config))
-    return f"""\
-# ~/.config/systemd/user/{name}.service
-[Unit]
-Description=pipeline run {config.name}
-
-[Service]
-Type=oneshot
-WorkingDirectory={str(Path.cwd()).replace("%", "%%")}
-ExecStart={start}
-TimeoutStopSec=60
-# Another run was still going on.
-SuccessExitStatus=75
-
-# ~/.config/systemd/user/{name}.timer
-[Unit]
-Description=pipeline run {config.name} at {at.clock}
-
-[Timer]
-OnCalendar=*-*-* {at.clock}:00
-Persistent=true
-
-[Install]
-WantedBy=timers.target
-
-# then: systemctl --user daemon-reload && systemctl --user enable --now {name}.timer"""
-
-
-def _unit_quoted(word: str) -> str:
-    """Quote a word of a unit file's command line, where % and $ stand for other things."""
-    escaped = word.replace("\\", r"\\").replace('"', r"\"").replace("%", "%%").replace("$", "$$")
-    return f'"{escaped}"'
-
-
-def _k8s(config: Path, at: When) -> str:
-    name = re.sub(r"[^a-z0-9]+", "-", config.stem.lower()).strip("-") or "run"
-    return f"""\
-apiVersion: batch/v1
-kind: CronJob
-metadata:
-  name: pipeline-{name}
-spec:
-  schedule: "{at.cron}"
-  concurrencyPolicy: Forbid
-  jobTemplate:
-    spec:
-      backoffLimit: 2
-      template:
-        spec:
-          restartPolicy: Never
-          terminationGracePeriodSeconds: 60
-          securityContext: {{runAsNonRoot: true, runAsUser: 1000, fsGroup: 1000}}
-          containers:
-            - name: pipeline
-              image: YOUR_IMAGE_WITH_PIPELINE
-              workingDir: /work
-              command: [pipeline, run, configs/{config.name}]
-              envFrom:
-                - secretRef: {{name: pipeline-keys}}
-              volumeMounts:
-                - {{name: work, mountPath: /work}}
-          volumes:
-            - name: work
-              persistentVolumeClaim: {{claimName: pipeline-work}}"""
+    given = run.make_context("pipeline cron … --", [str(config), *flags]).params
+    wrong = [name for key, name in _UNATTENDED.items() if given[key]]
+    if wrong:
+        raise click.UsageError(f"{wrong[0]} is not for a scheduler: it would do the same again, every time")
+    config = config.absolute()
+    loaded = load_config(config, overrides(given))
+    if "-" in {loaded.config.input.path, loaded.config.output.path}:
+        raise UsageError("a scheduler has no standard input and nobody who reads stdout: name files in the config")
+    zone = local_zone()
+    return Scheduled(config, loaded, flags, schedule, zone, datetime.now(UTC).astimezone(zone.info), Path.cwd())

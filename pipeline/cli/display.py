@@ -36,6 +36,8 @@ class Shown:
     period: float = 30.0
     """Seconds between two lines of progress, where there is no bar."""
     style: Literal["text", "json"] = "text"
+    stamped: bool = False
+    """Whether every line begins with the time."""
 
     @property
     def least(self) -> Level:

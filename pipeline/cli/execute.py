@@ -17,7 +17,7 @@ from pipeline.cli.signals import signals_to
 from pipeline.cli.streams import STDOUT, say, wants_stdout
 from pipeline.cli.summary import summary_block, summary_line, was_refused
 from pipeline.earlier import CARRY_ON, Earlier
-from pipeline.errors import ReaderGone
+from pipeline.errors import Locked, ReaderGone
 from pipeline.events import AttemptEnded
 from pipeline.loop import run_loop
 from pipeline.observers.log import Log, summary_json
@@ -65,7 +65,7 @@ async def watched(execution: Execution) -> Json:
     shown = execution.shown
     run = Run(execution.loaded, execution.earlier, stdout=STDOUT)
     display = Display.on_stderr(shown)
-    log = Log(display.say, _now, least=shown.least, style=shown.style, stamped=not on_terminal())
+    log = Log(display.say, _now, least=shown.least, style=shown.style, stamped=shown.stamped or not on_terminal())
     run.observers.add(log, *log.kinds)
     run.observers.add(trouble := Trouble(), AttemptEnded)
     showing = asyncio.create_task(_show(run, display, trouble))
@@ -100,13 +100,20 @@ def last_words(summary: Json, commands: Mapping[str, str], shown: Shown, *, bloc
         return [summary_json(summary)]
     if summary["exit_code"] == ReaderGone.exit_code:
         return []  # it had enough, as `head` does: no tool says more about that than its exit code
+    stamp = f"{datetime.fromisoformat(summary['ended_at']):%Y-%m-%dT%H:%M:%SZ} " if shown.stamped else ""
+    return [stamp + text for text in _last_texts(summary, commands, shown, block=block)]
+
+
+def _last_texts(summary: Json, commands: Mapping[str, str], shown: Shown, *, block: bool) -> list[str]:
+    code = summary["exit_code"]
     if was_refused(summary):
-        return [f"pipeline: {redact_patterns(summary['message'])}"]
+        # That another run is at it is no news to a scheduler, which asks for silence.
+        return [] if shown.quiet and code == Locked.exit_code else [f"pipeline: {redact_patterns(summary['message'])}"]
     if shown.quiet or shown.as_json:
-        return [] if summary["exit_code"] == 0 else [f"pipeline: {headline(summary)}"]
+        return [] if code == 0 else [f"pipeline: {headline(summary)}"]
     if block:
         return [summary_block(summary, commands)]
-    return [] if nothing_to_do(summary) and summary["exit_code"] == 0 else [summary_line(summary, commands)]
+    return [] if nothing_to_do(summary) and code == 0 else [summary_line(summary, commands)]
 
 
 def _silent(_line: str) -> None:

@@ -34,6 +34,8 @@ class Flag(NamedTuple):
 FLAGS = (
     Flag(("-i", "--input"), "input.path", "Records: JSONL, also .gz or .zst; - is stdin.", metavar="FILE"),
     Flag(("-o", "--output"), "output.path", "Results; - is stdout, with --state beside it.", metavar="FILE"),
+    Flag(("--since-last",), "input.since_last", "Of several files, those that no complete run has taken.", bool),
+    Flag(("--date",), "now", "What {date} and {now:…} in paths stand for, such as 2026-11-25.", metavar="DAY"),
     Flag(("--limit",), "limit", "Only the first N lines of the input.", int, "N"),
     Flag(("--rpm",), "limits.rpm", "Requests a minute.", int, "N"),
     Flag(("--tpm",), "limits.tpm", "Tokens a minute.", int, "N"),

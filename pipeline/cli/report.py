@@ -50,7 +50,7 @@ def report(config: Path, target: Path | None, samples: bool, estimate: bool | No
     from pipeline.storage.state import replace_durably  # noqa: PLC0415
 
     given = overrides(values)
-    loaded = load_config(config, given)
+    loaded = load_config(config, given, looks_back=True)
     places = places_of(loaded)
     facts = gather_facts(places)
     asked = Asked(

@@ -64,7 +64,7 @@ def run(config: Path, yes: bool, dry_run: bool, **values: Json) -> int:
     loaded = load_config(config, _verbose(values) | given)
     if dry_run:
         return show_plan(loaded, as_json=values["as_json"], fresh=earlier.fresh, period=values["stats"])
-    return _execute(loaded, _commands(config, given), values, earlier, ask=not yes)
+    return _execute(loaded, _commands(config, given, loaded), values, earlier, ask=not yes)
 
 
 def _where(_context: click.Context, _option: click.Parameter, texts: Sequence[str]) -> Where:
@@ -100,8 +100,8 @@ def retry(config: Path, where: Where, **values: Json) -> int:
         pipeline retry configs/tickets.yaml --where id=ticket-7
     """
     given = overrides(values)
-    loaded = load_config(config, _verbose(values) | given)
-    return _execute(loaded, _commands(config, given), values, Earlier(retry=where))
+    loaded = load_config(config, _verbose(values) | given, looks_back=True)
+    return _execute(loaded, _commands(config, given, loaded), values, Earlier(retry=where))
 
 
 def _execute(
@@ -112,8 +112,10 @@ def _execute(
     return execute(Execution(loaded, _shown(values, loaded), commands, earlier, ask=ask))
 
 
-def _commands(config: Path, given: dict[str, Json]) -> dict[str, str]:
-    return {name: again(name, config, given) for name in ("run", "retry")}
+def _commands(config: Path, given: dict[str, Json], loaded: Loaded) -> dict[str, str]:
+    """What to type to go on, on another day too."""
+    dated = given if loaded.moment is None else {**given, "now": loaded.moment}
+    return {name: again(name, config, dated) for name in ("run", "retry")}
 
 
 def _verbose(values: dict[str, Json]) -> dict[str, Json]:
@@ -129,4 +131,5 @@ def _shown(values: dict[str, Json], loaded: Loaded) -> Shown:
         as_json=values["as_json"],
         period=values["stats"],
         style="json" if loaded.config.log.format == "json" else "text",
+        stamped=loaded.config.log.format == "text",
     )

@@ -40,7 +40,7 @@ def status(config: Path, watch: bool, as_json: bool, **values: Json) -> int:
     from pipeline.assembly import places_of  # noqa: PLC0415 - brings tokenizers and prices
 
     given = overrides(values)
-    places = places_of(load_config(config, given))
+    places = places_of(load_config(config, given, looks_back=True))
     commands = {name: again(name, config, given) for name in ("run", "retry")}
     if as_json:
         for seen in _watch(places) if watch else [look(places)]:

@@ -98,7 +98,7 @@ def _pace(summary: Json) -> str:
 def _output(summary: Json) -> str:
     output: str = summary["output"]
     if summary["state"] == "complete":
-        return output
+        return output if summary["records"]["total"] is not None else ""
     return f"{output}.partial so far" if Path(f"{output}.partial").exists() else ""
 
 

@@ -13,6 +13,7 @@ from pipeline.config.origin import Origin
 from pipeline.config.schema import schema
 from pipeline.config.shutdowns import Shutdown, shutdown_before
 from pipeline.config.template import compile_template
+from pipeline.config.variables import read_dotenv
 
 __all__ = [
     "Config",
@@ -28,6 +29,7 @@ __all__ = [
     "is_reference",
     "load",
     "mail_server",
+    "read_dotenv",
     "read_secret",
     "resolve_job",
     "schema",

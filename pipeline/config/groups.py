@@ -24,6 +24,7 @@ from pydantic import (
 
 from pipeline.config.group import FieldName, Group, Seconds
 from pipeline.config.notify import Heartbeat, Notify
+from pipeline.config.paths import Filling, filled, moment_of
 from pipeline.config.problems import UNION_TAGS
 from pipeline.config.quantities import FailureLimit, dollars, failure_limit, nano_usd
 from pipeline.config.template import check_template
@@ -48,23 +49,26 @@ def _job(value: str) -> str:
 
 
 def _path(value: str, info: ValidationInfo) -> str:
-    """A path with `{here}` and a leading `~/` filled in; both are plain text in the context."""
+    """A path with what is in braces, and a leading `~/`, filled in."""
     if not value or "\0" in value:
         raise ValueError("must be the name of a file, or - for a standard stream")
     try:
         os.fsencode(value)
     except UnicodeEncodeError:
         raise ValueError("holds a character that this locale cannot write: run with LC_ALL=C.UTF-8") from None
-    context: Mapping[str, str] = info.context or {}
-    home = context.get("home")
-    if home and value.startswith("~/"):
-        value = f"{home}{value[1:]}"
-    return value.replace("{here}", context["here"]) if "here" in context else value
+    filling: Filling | None = info.context
+    return filled(value, filling) if filling is not None else value
+
+
+def _moment(value: str) -> str:
+    moment_of(value)
+    return value
 
 
 Name = Annotated[str, AfterValidator(_name)]
 JobName = Annotated[str, AfterValidator(_job)]
 PathText = Annotated[str, AfterValidator(_path)]
+Moment = Annotated[str, AfterValidator(_moment)]
 TemplateText = Annotated[str, AfterValidator(check_template)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Usd = Annotated[Decimal, BeforeValidator(dollars), WithJsonSchema(_USD_SCHEMA)]
@@ -77,9 +81,17 @@ class Input(Group):
     """What is read."""
 
     path: PathText
-    """A .jsonl file, also .gz or .zst; - is stdin."""
+    """A .jsonl file, also .gz or .zst; - is stdin. With * or ? it is all files of such names, read as one input."""
     id: FieldName | None = None
     """The field that names a record; otherwise a Batch line's own custom_id, else the number of its line."""
+    missing: Literal["error", "ok"] = "error"
+    """What it means that there is no such file (yet): exit code 2, or that there is nothing to do."""
+    growing: bool = False
+    """Somebody may be writing: a last line that is not whole yet is left to the next run."""
+    since_last: bool = False
+    """Of several files, take what no complete run has taken; the output must have a name of its own in each run."""
+    taken: PathText | None = None
+    """The folder that remembers what has been taken. Default: NAME.taken beside the outputs."""
 
 
 class Output(Group):
@@ -306,6 +318,8 @@ class Files(Group):
     output: Output
     state: PathText | None = None
     """Where progress is kept, if not beside the output."""
+    now: Moment | None = None
+    """The moment that {date}, {yesterday} and {now:%Y-%m} in paths stand for. Default: when the run began."""
 
 
 class Named(Group):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +13,12 @@ from pydantic import BaseModel
 from pipeline.config.document import Document, NotYamlError, parse_value, read_document
 from pipeline.config.endpoints import Chosen, EndpointConfig, choose
 from pipeline.config.fields import takes_text
+from pipeline.config.files import file_faults, moving, with_taken
 from pipeline.config.forbidden import forbidden_params
 from pipeline.config.groups import Config, Limits
 from pipeline.config.keys import require_private, variable_of
 from pipeline.config.origin import COMMAND_LINE, Loc, Origin, Problem, dotted, refusal
+from pipeline.config.paths import Filling, moment_of
 from pipeline.config.settings import Settings, check
 from pipeline.config.variables import misspelt, read_dotenv, settings_in
 from pipeline.errors import UsageError
@@ -36,6 +39,8 @@ class Loaded:
     """By dotted key; those of the endpoint begin with `endpoint.`."""
     environ: Mapping[str, str] = field(repr=False)
     """The process's variables, and behind them those of the `.env`: what references are read from."""
+    moment: str | None = None
+    """What {date} and its like in the paths stand for, as `now` takes it; None where no path has any."""
 
     @property
     def folder(self) -> Path:
@@ -104,15 +109,18 @@ def load_document(
     problems += [*misspelt(dotenv, Config, dotenv_path), *misspelt(environ, Config)]
     settings.drop_nulls(Config)
     settings.data.setdefault("name", document.path.stem)
-    config, faults = check(settings.data, Config, _context(document.path, environ))
+    filling = Filling(str(folder), environ.get("HOME", ""), _moment(settings.data.get("now")))
+    config, faults = check(settings.data, Config, filling)
     faults += forbidden_params(settings.data.get("params"))
+    faults += file_faults(config, settings.data) if config is not None else ()
     problems += [settings.problem(loc, text) for loc, text in faults]
     if config is None or problems:
         raise refusal(problems)
     merged = {**environ, **{name: value for name, value in dotenv.items() if not environ.get(name)}}
     chosen = choose(config.endpoint, settings.origin(("endpoint",)), folder, config.model, merged)
-    config = _with_limits(config, settings, chosen)
-    loaded = Loaded(document.path, config, chosen.endpoint, _origins(config, settings, chosen), merged)
+    config = with_taken(_with_limits(config, settings, chosen), settings.data, filling)
+    moment = filling.moment.replace(tzinfo=None).isoformat(timespec="seconds") if moving(settings.data) else None
+    loaded = Loaded(document.path, config, chosen.endpoint, _origins(config, settings, chosen), merged, moment)
     if any(name in dotenv and not environ.get(name) for name in loaded.secret_variables):
         require_private(dotenv_path)  # a `.env` that supplies a secret is a key file
     return loaded
@@ -150,8 +158,12 @@ def _value(loc: Loc, value: Json) -> Json:
     return parsed
 
 
-def _context(path: Path, environ: Mapping[str, str]) -> Mapping[str, str]:
-    return {"here": str(path.parent), "home": environ.get("HOME", "")}
+def _moment(now: Json) -> datetime:
+    """The moment that `now` names, else the present one; what cannot be read is found when all is checked."""
+    try:
+        return moment_of(now)
+    except (TypeError, ValueError):
+        return datetime.now(UTC).astimezone()
 
 
 def _with_limits(config: Config, settings: Settings, chosen: Chosen) -> Config:

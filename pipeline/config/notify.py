@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, ValidationInfo, WithJsonSchema, model_validator
@@ -12,6 +11,7 @@ from pipeline.config.base_url import check_url
 from pipeline.config.group import FieldName, Group, Seconds
 from pipeline.config.keys import check_reference, is_reference
 from pipeline.config.mail_server import mail_server
+from pipeline.config.paths import Filling
 from pipeline.core.notification import RunEvent
 
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
@@ -20,8 +20,9 @@ _ADDRESSES_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"
 
 def _reference(value: str, info: ValidationInfo) -> str:
     """A reference with `{here}` filled in."""
-    context: Mapping[str, str] = info.context or {}
-    return check_reference(value).replace("{here}", context.get("here", "{here}"))
+    filling: Filling | None = info.context
+    reference = check_reference(value)
+    return reference if filling is None else reference.replace("{here}", filling.here)
 
 
 def _user(value: str, info: ValidationInfo) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -69,9 +68,7 @@ class Settings:
 Checked = TypeVar("Checked", bound=BaseModel)
 
 
-def check(
-    data: Json, model: type[Checked], context: Mapping[str, str] | None = None
-) -> tuple[Checked | None, list[tuple[Loc, str]]]:
+def check(data: Json, model: type[Checked], context: object = None) -> tuple[Checked | None, list[tuple[Loc, str]]]:
     """Return the checked values, or None and all that is wrong with them."""
     faults = dict(forbidden(data))
     try:

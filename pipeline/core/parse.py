@@ -41,7 +41,9 @@ Fault = tuple[str, str]
 """The code and the message of a BadLine."""
 
 
-def parse_line(line: int, raw: bytes, id_field: str | None = None, limit: int = LINE_LIMIT) -> Record | BadLine | None:
+def parse_line(
+    line: int, raw: bytes, id_field: str | None = None, limit: int = LINE_LIMIT, *, name: str | None = None
+) -> Record | BadLine | None:
     """Return the record that a line holds, or what is wrong with it; None for a blank line.
 
     Args:
@@ -50,6 +52,7 @@ def parse_line(line: int, raw: bytes, id_field: str | None = None, limit: int = 
         id_field: The field that holds the custom_id. Without it, a Batch line brings its own and any other record
             is named by its line number.
         limit: The most bytes; a reader may hand over the beginning alone of a longer line.
+        name: What names a record without an id; its line number where there is no better name.
     """
     if line == 1:
         raw = raw.removeprefix(BOM)
@@ -66,7 +69,7 @@ def parse_line(line: int, raw: bytes, id_field: str | None = None, limit: int = 
         return _bad(raw, line, _TOO_WIDE)
     if outline.count(b"[") > DEPTH_LIMIT and _is_deep(data):
         return _bad(raw, line, _TOO_DEEP)
-    return _named(line, raw, data, id_field)
+    return _named(line, raw, data, id_field, name)
 
 
 def is_blank(raw: bytes) -> bool:
@@ -133,13 +136,13 @@ def _opens_deep(text: str) -> bool:
     return depth > DEPTH_LIMIT
 
 
-def _named(line: int, raw: bytes, data: Mapping[str, Json], id_field: str | None) -> Record | BadLine:
+def _named(line: int, raw: bytes, data: Mapping[str, Json], id_field: str | None, name: str | None) -> Record | BadLine:
     if id_field is not None:
         custom_id = _custom_id(data, id_field)
     elif "custom_id" in data and is_batch_line(data):
         custom_id = _custom_id(data, "custom_id")
     else:
-        custom_id = str(line)
+        custom_id = name or str(line)
     return Record(line, custom_id, data) if isinstance(custom_id, str) else _bad(raw, line, custom_id)
 
 

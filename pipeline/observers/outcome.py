@@ -17,6 +17,8 @@ def headline(summary: Json) -> str:
     """Return what happened, in one sentence."""
     state, records = summary["state"], summary["records"]
     total = "" if records["total"] is None else f" of {records['total']:,}"
+    if state == "complete" and records["total"] is None and not records["ok"] + records["failed"]:
+        return "nothing to do"
     if state == "complete":
         how = "already complete" if nothing_to_do(summary) else "finished" if records["failed"] else "complete"
         failed = f", {records['failed']:,} failed" if records["failed"] else ""

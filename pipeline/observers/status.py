@@ -63,6 +63,11 @@ class Status:
     def begin(self) -> None:
         self._began, self._started_at = self._clock.monotonic(), self._clock.now()
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return self._clock.monotonic() - self._began
+
     def locked(self) -> None:
         """The state directory is ours: it may be written to."""
         self._locked = True
@@ -110,7 +115,6 @@ class Status:
     def snapshot(self) -> Snapshot:
         """How the run stands now; cheap."""
         ledger, tally = self._ledger, self._tally
-        elapsed = self._clock.monotonic() - self._began
         flow = self._throttle.statistics() if self._throttle is not None else None
         budget = ledger.budget if ledger is not None else None
         return Snapshot(
@@ -123,7 +127,7 @@ class Status:
             this_run_failed=tally.failed,
             in_flight=flow.in_flight if flow is not None else 0,
             throttled=tally.throttled,
-            elapsed=elapsed,
+            elapsed=self.elapsed,
             tokens_per_minute=flow.tokens_per_minute if flow is not None else 0.0,
             tpm_limit=self._run.tpm,
             requests_per_minute=flow.requests_per_minute if flow is not None else 0.0,
@@ -238,7 +242,7 @@ class Status:
             errors=os.fspath(self._places.errors),
             whole=whole,
             this_run=less(whole, self._before),
-            seconds=self._clock.monotonic() - self._began,
+            seconds=self.elapsed,
             codes=self._codes(exit_code),
             notices=self._notices(),
             pace=self._pacing.as_dict() if self._pacing is not None and self._tally.sent else None,

@@ -11,6 +11,7 @@ from itertools import islice
 
 from pipeline.assembly import Parts, assemble, places_of
 from pipeline.config import Loaded
+from pipeline.earlier import Earlier
 from pipeline.errors import UsageError
 from pipeline.events import Notice, Observer, Observers
 from pipeline.planning.conclusion import conclude
@@ -20,6 +21,7 @@ from pipeline.planning.reading import Reader, first_model
 from pipeline.planning.sampled import FromSample
 from pipeline.planning.values import Cost, Duplicates, Plan, Sampled
 from pipeline.planning.whole import Whole
+from pipeline.sources import open_source
 from pipeline.storage.progress import NONE, Progress, read_progress
 from pipeline.storage.sample import Sample
 from pipeline.storage.source import Source
@@ -57,7 +59,7 @@ async def plan(
     """
     observers = observers or Observers()
     parts = await asyncio.to_thread(assemble, loaded, observers, sends=False)
-    with Source(loaded.config.input.path, limit=loaded.config.limit) as source:
+    with await asyncio.to_thread(open_source, loaded, Earlier(fresh=fresh)) as source:
         settled = NONE if fresh else await asyncio.to_thread(_settled, loaded, source, observers)
         model = loaded.config.model or await _model_of_lines(source)
         reader = await asyncio.to_thread(Reader, loaded, parts, model)
@@ -90,8 +92,8 @@ class _Planner:
 
     async def whole(self) -> Figures:
         """Read every record that is left."""
-        whole = Whole(self._source.path, self._parts, self._reader, self._prices)
-        chunks, done, size = self._settled.chunks, self._settled.done, self._source.plain_size
+        whole = Whole(self._source.place, self._parts, self._reader, self._prices)
+        chunks, done, size = self._settled.chunks, self._settled.done, self._source.line_bytes
         async with aclosing(self._source.pages(chunks, self._settled.complete)) as pages:
             async for page in pages:
                 await asyncio.to_thread(whole.add, page, done.__contains__)
@@ -124,7 +126,7 @@ class _Planner:
 def _settled(loaded: Loaded, source: Source, observers: Observer) -> Progress:
     """What earlier runs settled of this input."""
     config = loaded.config
-    if source.identity is None or (config.output.path == "-" and config.state is None):
+    if source.live or (config.output.path == "-" and config.state is None):
         return NONE
     found = read_progress(places_of(loaded))
     if found is None:
@@ -137,7 +139,7 @@ def _settled(loaded: Loaded, source: Source, observers: Observer) -> Progress:
 
 async def _model_of_lines(source: Source) -> str:
     """The model of an input of Batch lines, whose config names none; a pipe is not read for it."""
-    if source.identity is None:
+    if source.live:
         return ""
     async with aclosing(source.pages()) as pages:
         async for page in pages:

@@ -23,7 +23,7 @@ class Whole:
     """Adds up records as a run would pack and send them.
 
     Args:
-        name: Of the input, for places in it.
+        place: Where a line is, for examples of what is wrong.
         parts: What a run is made of.
         reader: Reads lines.
         prices: Prices requests.
@@ -32,8 +32,8 @@ class Whole:
         records: Those that are left, so far.
     """
 
-    def __init__(self, name: str, parts: Parts, reader: Reader, prices: Prices) -> None:
-        self._name = name
+    def __init__(self, place: Callable[[int], str], parts: Parts, reader: Reader, prices: Prices) -> None:
+        self._place = place
         self._reader = reader
         self._prices = prices
         self._packer = Packer(parts.max_items, parts.max_tokens)
@@ -55,7 +55,7 @@ class Whole:
                 continue
             self.records += 1
             if isinstance(found, Bad):
-                self._bad.note(found.code, f"{self._name}:{line}")
+                self._bad.note(found.code, self._place(line))
                 continue
             self._open[line] = found.tokens
             self._charged += found.charge

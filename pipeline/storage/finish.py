@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import orjson
+import zstandard
 
 from pipeline.core.identity import line_identity
 from pipeline.errors import StateMismatch, StorageFailed, UsageError
@@ -23,21 +24,30 @@ from pipeline.storage.ledger import Ledger
 from pipeline.storage.lines import DamagedError
 from pipeline.storage.ordering import write_in_order
 from pipeline.storage.results import OutputLog, tail_fingerprint
+from pipeline.storage.several import Files
 from pipeline.storage.state import Places, replace_durably, storage_errors, sync_directory
 
 _BLOCK = 1 << 20
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
+_JOINED = 8 << 20
+"""The most bytes of dead letters that are copied behind older ones; more are moved away as they are."""
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 
 
-def write_dead_letters(ledger: Ledger, places: Places) -> None:
-    """Write OUT.errors.jsonl from the ledger; where nothing failed, an older one is kept aside."""
+def write_dead_letters(ledger: Ledger, places: Places, files: Files | None = None) -> None:
+    """Write OUT.errors.jsonl from the ledger; where nothing failed any more, an older one goes to the old ones.
+
+    Args:
+        ledger: The open ledger.
+        places: Where everything lies.
+        files: Those of the input, where it is several: a line then is one of its file.
+    """
     lines = [
         orjson.dumps(
             {
                 "custom_id": letter.custom_id,
-                "line": letter.line,
+                **_place(letter.line, files),
                 "code": letter.code,
                 "message": letter.message,
                 "attempts": letter.attempts,
@@ -53,7 +63,24 @@ def write_dead_letters(ledger: Ledger, places: Places) -> None:
         replace_durably(places.errors, b"".join(lines))
     elif os.path.lexists(places.errors):
         with storage_errors("cannot move away", places.errors):
-            shutil.move(places.errors, places.aside("errors"))
+            _keep_errors(places)
+
+
+def _keep_errors(places: Places) -> None:
+    """Put dead letters that are none any more behind the older ones: one file, however many nights a record failed."""
+    if places.errors.stat().st_size > _JOINED:
+        shutil.move(places.errors, places.aside("errors"))
+        return
+    older = places.old_errors.read_bytes() if os.path.lexists(places.old_errors) else b""
+    replace_durably(places.old_errors, older + zstandard.compress(places.errors.read_bytes()))
+    places.errors.unlink()
+
+
+def _place(line: int, files: Files | None) -> dict[str, str | int]:
+    if files is None:
+        return {"line": line}
+    name, number = files.locate(line)
+    return {"file": name, "line": number}
 
 
 def _record(raw: bytes) -> orjson.Fragment | str:
@@ -159,11 +186,17 @@ def _changed(places: Places) -> StateMismatch:
     return StateMismatch(f"{places.output} was changed or removed since it was finished; put it back, or use --fresh")
 
 
-def set_aside(places: Places) -> None:
-    """Move everything of an earlier job out of the way, into the state directory (`--fresh`). Nothing is deleted."""
+def set_aside(places: Places, *, files: bool = True) -> None:
+    """Move everything of an earlier job out of the way, into the state directory (`--fresh`). Nothing is deleted.
+
+    Args:
+        places: Where everything lies.
+        files: Also the list of the input's files: they are taken anew.
+    """
+    lists = [places.files] if files else []
     sidecars = [places.ledger.with_name(places.ledger.name + suffix) for suffix in ("", "-wal", "-shm")]
     with storage_errors("cannot move away the old files of", places.output):
-        for path in (places.output, places.partial, places.errors, *sidecars):
+        for path in (places.output, places.partial, places.errors, *lists, *sidecars):
             if os.path.lexists(path):
                 shutil.move(path, places.aside(f"old-{path.name}"))
     sync_directory(places.output.parent)

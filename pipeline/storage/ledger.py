@@ -258,6 +258,11 @@ class Ledger:
         return sum(chunk.lines - chunk.blank for chunk in self.chunks.values())
 
     @property
+    def lines_read(self) -> int:
+        """The last line of the input that has been read, by this run or an earlier one."""
+        return max((chunk.last_line for chunk in self.chunks.values()), default=0)
+
+    @property
     def spends(self) -> list[Spend]:
         """The rollup."""
         return self._rollup.spends()

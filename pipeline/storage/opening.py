@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 STDIN = "-"
+MISSING = "input_missing"
+"""The code of the error that there is no such file."""
 
 
 class Identity(NamedTuple):
@@ -57,7 +59,9 @@ def open_input(path: str) -> Opened:
         _check_kind(path, Path(path).stat())  # before opening it: opening a device can have effects
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {shown(path)}: {_reason(path, error)}") from error
+        missing = isinstance(error, FileNotFoundError) and not Path(path).is_symlink()
+        code = MISSING if missing else None
+        raise UsageError(f"cannot read {shown(path)}: {_reason(path, error)}", code=code) from error
     try:
         return _describe(path, fd)
     except BaseException:
@@ -83,7 +87,11 @@ def _describe(path: str, fd: int) -> Opened:
     _check_kind(path, status)
     if status.st_size:
         check_compression(path, codec, os.pread(fd, 4, 0))
-    return Opened(fd, Identity(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev), codec)
+    return Opened(fd, identity_of(status), codec)
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    return Identity(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
 
 
 _KINDS = {

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pipeline.core.parse import parse_line
 from pipeline.errors import UsageError
-from pipeline.storage.compression import CODECS
+from pipeline.storage.compression import codec_of
 from pipeline.storage.lines import CHUNK_LINES
 from pipeline.storage.opening import STDIN, shown
+from pipeline.storage.several import is_several
 from pipeline.types import Json, Record
 
 _BLOCK = 1 << 20
@@ -37,10 +38,13 @@ class Records:
         """Return the record at `line`, from 1.
 
         Raises:
-            UsageError: The input can be read once only or is compressed, or `custom_id` is not at that line any more.
+            UsageError: The input is no single plain file, or `custom_id` is not at that line any more.
         """
-        if self._path == STDIN or self._path.lower().endswith(tuple(s for codec in CODECS for s in codec.suffixes)):
-            raise UsageError(f"{shown(self._path)} is read once only: name the fields that you need in output.keep")
+        if self._path == STDIN or codec_of(self._path) is not None or is_several(self._path):
+            raise UsageError(
+                f"records of {shown(self._path)} cannot be looked up, as it is no plain file: "
+                "name the fields that you need in output.keep"
+            )
         try:
             record = parse_line(line, self._read(line), self._id_field)
         except OSError as error:

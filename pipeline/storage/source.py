@@ -1,4 +1,4 @@
-"""Reads the lines of an input: a file, a gzip or Zstandard file, or standard input.
+"""Reads the lines of an input: a file, a gzip or Zstandard file, several of them, or standard input.
 
 Lines end at b"\\n" and nowhere else. A regular file is read up to the size that it had when it was opened.
 """
@@ -18,9 +18,11 @@ from aiofiles.threadpool import wrap
 from pipeline.core.parse import LINE_LIMIT, parse_line
 from pipeline.errors import StorageFailed, UsageError
 from pipeline.storage.compression import Inflated
+from pipeline.storage.growing import whole_end
 from pipeline.storage.lines import CHUNK_LINES, Chunk, DamagedError, Lines, Page
-from pipeline.storage.opening import STDIN, Identity, Pipe, Window, check_compression, open_input, shown
+from pipeline.storage.opening import STDIN, Identity, Opened, Pipe, Window, check_compression, open_input, shown
 from pipeline.storage.replay import Replay, changed_lines
+from pipeline.storage.several import Files
 from pipeline.types import BadLine
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["CHUNK_LINES", "Chunk", "Identity", "Page", "Source", "changed_lines"]
 
 BLOCK = 1024 * 1024
+_NOT_OPEN = Opened(-1, None, None)
 WRITER_WAIT = 5.0
 """Seconds that a named pipe may be without a writer."""
 
@@ -46,20 +49,56 @@ class Source:
 
     Args:
         path: A file, or `-` for standard input. The suffixes .gz and .zst say that it is compressed.
+        files: What the path stands for, where that is several files.
         line_limit: The most bytes of a line; a longer one is cut to one byte more, for `parse_line` to refuse.
         limit: Read that many lines only, blank ones counted; 1 or more.
+        growing: Leave a last line that is not whole yet.
+
+    Attributes:
+        live: Whether it is a pipe: its lines may come at any time, and once only.
 
     Raises:
         UsageError: The path is missing, a directory, a device, unreadable …; nothing was read.
     """
 
-    def __init__(self, path: str, *, line_limit: int = LINE_LIMIT, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        files: Files | None = None,
+        *,
+        line_limit: int = LINE_LIMIT,
+        limit: int | None = None,
+        growing: bool = False,
+    ) -> None:
         self.path = path
-        self._fd, self.identity, self._codec = open_input(path)
-        self._pipe = Pipe(self._fd, owned=path != STDIN) if self.identity is None else None
-        self._open = True
+        self.files = files
+        self._fd, self.identity, self._codec = open_input(path) if files is None else _NOT_OPEN
+        self.live = files is None and self.identity is None
+        self._pipe = Pipe(self._fd, owned=path != STDIN) if self.live else None
+        self._open = files is None
+        self._stop = self._size_now(growing=growing)
         self._line_limit = line_limit
         self._limit = limit
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of its lines, as they lie on the disk where it is one file; None where it is live."""
+        return None if self.live else self._stop
+
+    @property
+    def mark(self) -> tuple[int | str, ...] | None:
+        """Equal, without reading, where nobody can have changed the input; None where it is live."""
+        if self.files is not None:
+            return (self.files.mark,)
+        return None if self.identity is None else tuple(self.identity)
+
+    def label(self, line: int) -> str:
+        """What names a line: its number, and of several files the file too."""
+        return str(line) if self.files is None else self.files.label(line)
+
+    def place(self, line: int) -> str:
+        """Where a line is, for a message."""
+        return f"{self.path}:{line}" if self.files is None else f"{self.files.folder / self.files.label(line)}"
 
     def __enter__(self) -> Source:
         return self
@@ -78,7 +117,12 @@ class Source:
     @property
     def plain_size(self) -> int | None:
         """Bytes of a plain file, which can be entered anywhere; None for a compressed one and for a pipe."""
-        return self._size if self._pipe is None and self._codec is None else None
+        return self._stop if self.identity is not None and self._codec is None else None
+
+    @property
+    def line_bytes(self) -> int | None:
+        """Bytes of all lines; None for a compressed file and for a pipe, of which only reading tells."""
+        return self.files.size if self.files is not None else self.plain_size
 
     async def pages(
         self, known: Sequence[Chunk] = (), done: Callable[[int], bool] = lambda _: False
@@ -135,7 +179,8 @@ class Source:
     async def verify(self, known: Sequence[Chunk]) -> list[tuple[int, int]]:
         """Return the ranges (first line, last line) of chunks that no longer are what `known` recorded.
 
-        An input that only grew returns []. Pipes cannot be read twice: `pages` checks them, and this returns [].
+        An input that only grew returns []. So do pipes, which cannot be read twice: `pages` checks them; and so do
+        several files, each of which `survey` has checked.
         """
         return changed_lines(known, await self.rescan(known))
 
@@ -144,7 +189,7 @@ class Source:
 
         They replace the recorded ones where a user accepts an edited input: the old starts no longer hold.
         """
-        if self._pipe is not None or not known:
+        if self._pipe is not None or self.files is not None or not known:
             return list(known)
         return await asyncio.to_thread(self._rescan, known)
 
@@ -152,7 +197,7 @@ class Source:
         found: dict[int, Chunk] = {}
         last = known[-1].last_line
         lines = Lines(limit=self._line_limit, cuts=[last])
-        stream = self._stream(_Span(0, self._size, 0))
+        stream = self._stream(_Span(0, self._stop, 0))
         ended = False
         while not ended and lines.line < last:
             with self._translated(lines):
@@ -163,21 +208,31 @@ class Source:
         return list(found.values())
 
     @property
-    def _size(self) -> int:
-        return self.identity.size if self.identity is not None else 0
+    def _seekable(self) -> bool:
+        return self.files.seekable if self.files is not None else self._pipe is None and self._codec is None
+
+    def _size_now(self, *, growing: bool) -> int:
+        if self.files is not None:
+            return self.files.size
+        if self.identity is None:
+            return 0
+        size = self.identity.size
+        return whole_end(self._fd, 0, size) if growing and self._codec is None else size
 
     def _spans(self, known: Sequence[Chunk], skip: Collection[int]) -> Iterator[_Span]:
-        """Yield what must be read; only a plain file can be entered anywhere but at its beginning."""
+        """Yield what must be read; only plain files can be entered anywhere but at the beginning."""
         start = number = 0
-        if self.plain_size is not None:
+        if self._seekable:
             for chunk in known:
                 if chunk.number in skip:
                     if start < chunk.start:
                         yield _Span(start, chunk.start, number)
                     start, number = chunk.end, chunk.number + 1
-        yield _Span(start, self._size, number)
+        yield _Span(start, self._stop, number)
 
     def _stream(self, span: _Span) -> io.BufferedReader:
+        if self.files is not None:
+            return self.files.stream(span.start, span.stop)
         raw = self._pipe or Window(self._fd, span.start, span.stop)
         if self._codec is None:
             return io.BufferedReader(raw)

@@ -92,10 +92,20 @@ class Places:
         """The input of a run of a program's own rows."""
         return self.state / "input.jsonl"
 
+    @property
+    def files(self) -> Path:
+        """The list of the input's files, where it is several."""
+        return self.state / "files.json"
+
+    @property
+    def old_errors(self) -> Path:
+        """Dead letters that were retried with success, one Zstandard frame for each time."""
+        return self.state / "errors-old.jsonl.zst"
+
     def is_reserved(self, name: str) -> bool:
         """Whether a file of that name in the state directory is one that a run keeps there."""
-        kept = {self.lock.name, self.status.name, self.summary.name, self.history.name, self.rows.name}
-        return name.startswith(self.ledger.name) or name in kept
+        kept = (self.lock, self.status, self.summary, self.history, self.files, self.old_errors, self.rows)
+        return name.startswith(self.ledger.name) or name in {path.name for path in kept}
 
     def aside(self, name: str) -> Path:
         """A path in the state directory that does not exist yet, for bytes that are kept."""

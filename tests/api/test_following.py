@@ -246,6 +246,22 @@ def test_a_compressed_output_is_read_as_it_is(scene: SetUp, name: str) -> None:
     assert here.sent == 40
 
 
+def test_several_files_that_came_since_the_last_run_are_taken_once(scene: SetUp) -> None:
+    here = scene()
+    config = here.config(
+        input={"path": "in-*.jsonl", "id": "id", "since_last": True}, output={"path": "out-{date}.jsonl"}
+    )
+    found = []
+    for day in range(1, 5):
+        if day < 4:
+            write_records(here.folder / f"in-{day}.jsonl", [{"id": f"r{day}", "text": "x"}])
+        with open_run(config, now=f"2026-11-0{day}") as following:
+            found.append(taken(list(following)))
+
+    assert found == [["r1"], ["r2"], ["r3"], []]
+    assert (here.sent, following.summary.exit_code) == (3, 0)
+
+
 def test_batch_lines_bring_the_body_of_their_response(scene: SetUp) -> None:
     here = scene()
     body = {"model": "simulator-hashing-256", "input": "hello"}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -139,12 +140,27 @@ def test_dead_letters_are_written_in_input_order_with_their_records(tmp_path: Pa
         (7, "rejected", '{"text": '),
     ]
     assert sealed(places.errors)
-    with ledger.transaction():
-        ledger.revive(Where())
-    write_dead_letters(ledger, places)
+    close_both(ledger, log)
 
-    assert not places.errors.exists()
-    assert len(list(places.state.glob("errors-*"))) == 1, "the older file is kept"
+
+def test_dead_letters_that_were_retried_are_kept_in_one_file(tmp_path: Path) -> None:
+    places = places_in(tmp_path)
+    ledger, log, _ = open_both(places)
+    written = []
+    for line in (7, 3, 5):
+        ledger.commit([Bury([dead(line)])], [], log)
+        write_dead_letters(ledger, places)
+        written.append(places.errors.read_bytes())
+        with ledger.transaction():
+            ledger.revive(Where())
+        write_dead_letters(ledger, places)
+        assert not places.errors.exists()
+    with places.old_errors.open("rb") as file:
+        kept = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read()
+
+    assert kept == b"".join(written)
+    assert sealed(places.old_errors)
+    assert list(places.state.glob("errors-*")) == [places.old_errors]
     close_both(ledger, log)
 
 

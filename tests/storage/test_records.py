@@ -54,10 +54,10 @@ def test_an_input_that_was_changed_is_refused(tmp_path: Path) -> None:
         records.find(2, "b")
 
 
-@pytest.mark.parametrize("name", ["in.jsonl.gz", "in.jsonl.zst", "-"])
-def test_an_input_that_is_read_once_only_says_what_to_do(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["in.jsonl.gz", "in.jsonl.zst", "-", "in-*.jsonl"])
+def test_an_input_that_is_no_plain_file_says_what_to_do(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    path.write_bytes(gzip.compress(b'{"id": "a"}\n'))
+    path.with_name(name.replace("*", "1")).write_bytes(gzip.compress(b'{"id": "a"}\n'))
 
     with pytest.raises(UsageError, match=r"output\.keep"):
         Records(name if name == "-" else str(path), "id").find(1, "a")
