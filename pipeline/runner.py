@@ -10,11 +10,10 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
 
 from pipeline.assembly import Parts, assemble, places_of
 from pipeline.backends.base import Backend
@@ -69,8 +68,9 @@ from pipeline.storage.several import Files
 from pipeline.storage.shared_limits import SharedLimits
 from pipeline.storage.source import Source
 from pipeline.storage.state import Lock, Places, make_private
+from pipeline.storage.takers import Follower, Taker
 from pipeline.storage.usage_file import UsageLogError, usage_log_path
-from pipeline.types import BadLine, DeadLetter, Record
+from pipeline.types import BadLine, Record
 from pipeline.watching import Watch
 
 _LONGEST_RUN = 7 * 86_400.0
@@ -88,26 +88,6 @@ class Interrupted(JobStopped):
         name = signal.Signals(number).name
         super().__init__(f"stopped by {name}; what came back is committed, run again to go on")
         self.exit_code = 128 + number
-
-
-class Taker(Protocol):
-    """Takes results as they become durable. The run goes no faster than it does.
-
-    Attributes:
-        room: Set unless it is behind.
-    """
-
-    room: asyncio.Event
-
-    def committed(self, size: int, dead: Sequence[DeadLetter]) -> None:
-        """As `pipeline.storage.commit.Committed`."""
-
-
-class Follower(Taker, Protocol):
-    """Takes dead letters too."""
-
-    def opened(self, output: Path, ledger: Ledger) -> None:
-        """What earlier runs left is in `output`, up to where it is committed, and in the ledger's dead letters."""
 
 
 class Run:
