@@ -10,8 +10,8 @@ from functools import cache, partial
 from pathlib import Path
 
 from pipeline.backends.endpoint import Endpoint, Timeouts
-from pipeline.builtin_files import builtin
-from pipeline.config import Config, Loaded, compile_template, config_home, read_secret, resolve_job
+from pipeline.builtin_files import builtin, config_home
+from pipeline.config import Config, Loaded, compile_template, read_secret, resolve_job
 from pipeline.core.end_users import HidesEndUsers
 from pipeline.core.limits import Limits
 from pipeline.core.lines import RESERVED_FIELDS

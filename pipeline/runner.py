@@ -68,6 +68,7 @@ from pipeline.storage.several import Files
 from pipeline.storage.shared_limits import SharedLimits
 from pipeline.storage.source import Source
 from pipeline.storage.state import Lock, Places, make_private
+from pipeline.storage.takers import Follower, Taker
 from pipeline.storage.usage_file import UsageLogError, usage_log_path
 from pipeline.types import BadLine, Record
 from pipeline.watching import Watch
@@ -96,15 +97,24 @@ class Run:
         loaded: The config with its origins.
         earlier: How what earlier runs left is treated.
         stdout: The descriptor that gets the results of an output named `-`; None leaves them in the state directory.
+        follower: Takes the outcomes, where stdout gets none.
 
     Attributes:
         observers: See every event; add yours before `execute`.
     """
 
-    def __init__(self, loaded: Loaded, earlier: Earlier = CARRY_ON, *, stdout: int | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        earlier: Earlier = CARRY_ON,
+        *,
+        stdout: int | None = None,
+        follower: Follower | None = None,
+    ) -> None:
         self._loaded = loaded
         self._earlier = earlier
         self._stdout = stdout if loaded.config.output.path == "-" else None
+        self._follower = follower
         self._clock = SystemClock()
         self._tally = Tally(self._clock.monotonic)
         self.observers = Observers([self._tally])
@@ -121,14 +131,14 @@ class Run:
         self._status.begin()
         self._watch.begin()
         try:
-            summary, stopped = await self._to_the_end()
+            summary = await self._to_the_end()
         except Exception:
             await self._notifier.broke()
             raise
-        await self._notifier.ended(summary, stopped.code if stopped is not None else None)
+        await self._notifier.ended(summary, summary.stopped.code if summary.stopped is not None else None)
         return await self._status.amend(summary)
 
-    async def _to_the_end(self) -> tuple[Summary, JobStopped | None]:
+    async def _to_the_end(self) -> Summary:
         stopped: JobStopped | None = None
         with ExitStack() as stack:
             try:
@@ -137,12 +147,16 @@ class Run:
                 stopped = error
             summary = await self._status.end(stopped)
             await self._watch.end(summary)
-            return summary, stopped
+            return summary
 
     def interrupt(self, number: int) -> None:
-        """Stop for a signal: the first time what is on the wire may come back, the second time it may not."""
+        """Stop for a signal; see `stop`."""
+        self.stop(Interrupted(number))
+
+    def stop(self, reason: JobStopped) -> None:
+        """Stop: the first time what is on the wire may come back, the second time it may not."""
         if self._stopped is None:
-            self._stop(Interrupted(number))
+            self._stop(reason)
         else:
             self._notifier.abandon()
             if self._engine is not None:
@@ -220,12 +234,19 @@ class Run:
             await self._work(parts, source, ledger, places, stack)
         elif self._stdout is not None:
             self._delivered(deliver_output(ledger, places.output, self._stdout, self._stop), stack)
+        elif self._follower is not None:
+            self._follower.opened(places.output, ledger)
         if self._delivery is not None:
             await self._delivery.finish(_lines(ledger))
 
     def _delivered(self, delivery: Delivery, stack: ExitStack) -> None:
         self._delivery = delivery
         stack.callback(delivery.close)
+
+    @property
+    def _taker(self) -> Taker | None:
+        """Who takes the results, if anybody does."""
+        return self._delivery or self._follower
 
     def _warn_of_shutdown(self) -> None:
         """Say so where the model is switched off before the run can be expected to have ended."""
@@ -255,23 +276,26 @@ class Run:
     async def _work(self, parts: Parts, source: Source, ledger: Ledger, places: Places, stack: ExitStack) -> None:
         self._warn_of_shutdown()
         _, log, recovered = open_output(ledger, places)
+        stack.callback(log.close)
         if recovered.torn:
             self.observers.see(Notice("info", f"{recovered.torn} torn bytes were cut off and kept in {places.state}"))
         with ledger.transaction():
             ledger.set_meta(input=input_mark(source, self._loaded.config.limit))
-            if self._earlier.retry is not None:
-                ledger.revive(self._earlier.retry)
+            if self._earlier.retry is not None and not ledger.revive(self._earlier.retry) and ledger.failed:
+                self.observers.see(Notice("warning", f"none of the {ledger.failed} dead letters is meant by --where"))
         recorder = Recorder(places.history, _about(self._loaded, parts), ledger, self._tally, self._clock)
         self.observers.add(recorder, *Recorder.KINDS)
         ledger.commitments = await self._commitments(parts, ledger, places)
         if self._stdout is not None:
             order = self._loaded.config.output.order
             self._delivered(deliver_log(ledger, places, order, self._stdout, self._stop), stack)
+        elif self._follower is not None:
+            self._follower.opened(log.path, ledger)
         journal = Journal(
             ledger,
             log,
             remark=lambda text: self.observers.see(Notice("warning", text)),
-            committed=self._delivery.committed if self._delivery is not None else None,
+            committed=self._taker.committed if self._taker is not None else None,
         )
         journal.start()
         try:
@@ -378,8 +402,8 @@ class Run:
         circuit = Circuit(throttle, CircuitPolicy(max_outage=config.retry.max_outage, proof=_PROOF), clock, observers)
         policy = RetryPolicy(config.retry.attempts, config.retry.base, config.retry.cap, config.retry.max_wait)
         backend = Retry(circuit, policy, RetryBudget(), clock, random.random)
-        if self._delivery is not None:
-            backend = Backpressure(backend, self._delivery.room)
+        if self._taker is not None:
+            backend = Backpressure(backend, self._taker.room)
         return backend, drain, throttle
 
     def _shared_limits(self, endpoint: Endpoint) -> SharedLimits:
@@ -392,6 +416,8 @@ class Run:
 
         async def pages() -> AsyncIterator[Page]:
             async for page in source.pages(known, ledger.complete_chunk):
+                if self._follower is not None:
+                    await self._follower.room.wait()
                 self._status.read(_share_read(page, source.line_bytes, self._loaded.config.limit))
                 if self._delivery is not None and page.chunk.blank:
                     self._delivery.pass_over(blank_lines(page.lines, page.first_line))

@@ -129,7 +129,8 @@ heartbeat: {{url: "http://127.0.0.1:{wire.port}/ping"}}
     (sent,) = [orjson.loads(request.partition(b"\r\n\r\n")[2]) for request in wire.requests if b"POST" in request[:4]]
 
     assert became == {
-        "e-mail (localhost)": "the environment variable WORD is not set: it must hold the login",
+        "e-mail (localhost)": "the environment variable WORD is not set: it must hold the login"
+        "; export it, or write it into a .env beside the config",
         "command": "it ended with 3",
         "webhook (127.0.0.1)": None,
         "heartbeat (127.0.0.1)": None,
@@ -152,7 +153,7 @@ notify: {{webhook: {{url: "http://127.0.0.1:{hook.port}/"}}}}
 heartbeat: {{url: "http://127.0.0.1:{ping.port}/"}}
 """
         environ = {"SIMULATOR_BASE_URL": simulator.url, "PIPELINE_STATE": str(tmp_path / "usage")}
-        summary = await pipeline.run(loaded(tmp_path, more, environ=environ))
+        summary = await pipeline.arun(loaded(tmp_path, more, environ=environ))
     (event,) = [orjson.loads(request.partition(b"\r\n\r\n")[2]) for request in hook.requests]
 
     assert (summary.exit_code, event["event"], event["codes"]) == (3, "dead_letters", {"template": 1})

@@ -63,9 +63,9 @@ async def test_a_job_in_a_users_own_module_is_planned_and_run_by_name(
     )
     async with Simulator(Options(engine="hashing")) as server:
         environ = {"SIMULATOR_BASE_URL": server.url, "PIPELINE_STATE": str(tmp_path / "usage")}
-        loaded = pipeline.load(config, {}, environ)
-        plan = await pipeline.plan(loaded)
-        summary = await pipeline.run(loaded)
+        loaded = pipeline.load(config, environ=environ)
+        plan = await pipeline.aplan(loaded)
+        summary = await pipeline.arun(loaded)
         billed = server.record.billed_nusd
 
     assert (plan.records, plan.requests, plan.bad) == (5, 2, {"no_text": 1})

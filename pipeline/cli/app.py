@@ -6,6 +6,12 @@ import importlib
 from typing import NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
+
+from pipeline.cli.examples import show_examples_first
+
+COMPLETING = "_PIPELINE_COMPLETE"
+"""The variable by which a shell asks for completions; click derives it from the program's name."""
 
 
 class Entry(NamedTuple):
@@ -33,6 +39,7 @@ COMMANDS = {
     "cron": Entry("pipeline.cli.cron", "cron", "Print a crontab line, a systemd timer or a Kubernetes CronJob."),
     "simulate": Entry("pipeline.simulator.command", "simulate", "Serve the built-in simulator on a port."),
     "config": Entry("pipeline.cli.config", "config", "Show or check a config, or print its schema."),
+    "completion": Entry("pipeline.cli.completion", "completion", "Print the completion script of bash, zsh or fish."),
 }
 
 
@@ -49,7 +56,22 @@ class Commands(click.Group):
         command = getattr(importlib.import_module(entry.module), entry.function)
         if not isinstance(command, click.Command):
             raise TypeError(f"{entry.module}.{entry.function} is no command")
+        show_examples_first(command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not ctx.resilient_parsing and args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches  # noqa: PLC0415 - for a mistake only
+
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"No such command {args[0]!r}." + (f" (Did you mean {near[0]!r}?)" if near else ""))
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:  # noqa: ARG002 - as above
+        found = {name: entry for name, entry in COMMANDS.items() if name.startswith(incomplete)}
+        return [CompletionItem(name, help=entry.short_help) for name, entry in found.items()]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
         with formatter.section("Commands"):

@@ -17,7 +17,11 @@ from pipeline.types import Json
 def config() -> None:
     """Show or check a config, or print its schema.
 
-    Example: pipeline config show configs/tickets.yaml --origin
+    \b
+    Examples:
+        pipeline config check configs/tickets.yaml
+        pipeline config show configs/tickets.yaml --origin
+        pipeline config schema > configs/config.schema.json
     """
 
 
@@ -27,7 +31,10 @@ def config() -> None:
 def show(config: Path, origin: bool, **values: Json) -> None:
     """Print every value that holds for CONFIG. Keys are named, never shown.
 
-    Example: pipeline config show configs/tickets.yaml --origin
+    \b
+    Examples:
+        pipeline config show configs/tickets.yaml --origin
+        pipeline config show configs/tickets.yaml --set params.dimensions=256
     """
     from pipeline.config import show as lines  # noqa: PLC0415 - brings pydantic
 
@@ -38,7 +45,7 @@ def show(config: Path, origin: bool, **values: Json) -> None:
 def schema() -> None:
     """Print the JSON schema of a config, for editors.
 
-    Example: pipeline config schema > pipeline.schema.json
+    Example: pipeline config schema > configs/config.schema.json
     """
     from pipeline.config import schema as json_schema  # noqa: PLC0415 - brings pydantic
 
@@ -48,9 +55,12 @@ def schema() -> None:
 @config.command()
 @config_and_flags
 def check(config: Path, **values: Json) -> None:
-    """Check CONFIG, and nothing else: no input is read and no key.
+    """Check CONFIG, its job and its endpoint, and nothing else: no input is read and no key.
 
     Example: pipeline config check configs/tickets.yaml
     """
+    from pipeline.config import resolve_job  # noqa: PLC0415 - brings pydantic
+
     loaded = load_config(config, overrides(values))
+    resolve_job(loaded.config.job, loaded)
     say(f"{config}: ok ({loaded.config.job} with {loaded.config.model or 'the models of its lines'})", err=False)

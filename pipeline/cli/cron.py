@@ -35,7 +35,7 @@ def cron(config: Path, flags: tuple[str, ...], at: str, log: Path | None, style:
     A run that finds another one at work exits with 75. cron sets no environment: keep the key in a .env file beside
     the config, or name a file in endpoints.yaml (api_key: file:PATH). Flags of `pipeline run` follow after --.
 
-    Example: pipeline cron configs/tickets.yaml --at 02:30 -- --budget 5     (and paste what it prints into crontab -e)
+    Example: pipeline cron configs/tickets.yaml --at 02:30 -- --budget 5   # for crontab -e
     """
     job = _scheduled(config, flags, _schedule(at))
     if style == "systemd":

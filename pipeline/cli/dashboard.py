@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import signal
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.loop import run_loop
 from pipeline.cli.streams import say
 from pipeline.errors import StorageFailed, UsageError
+from pipeline.loop import run_loop
 
 if TYPE_CHECKING:
     from pipeline.dashboard import Dashboard
@@ -48,6 +47,8 @@ def dashboard(host: str, port: int, reference: str | None) -> None:
 
 async def _serve(server: Dashboard, shown: str | None) -> None:
     """Serve until a signal comes. The first line on stdout is the address."""
+    import asyncio  # noqa: PLC0415 - as in pipeline.loop
+
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)

@@ -10,18 +10,17 @@ import click
 
 from pipeline.builtin_files import builtin
 from pipeline.cli.display import Shown
-from pipeline.cli.execute import Execution, watched
 from pipeline.cli.load import load_config
-from pipeline.cli.loop import run_loop
+from pipeline.cli.process import program
 from pipeline.cli.streams import say
 from pipeline.earlier import Earlier
+from pipeline.loop import run_loop
 from pipeline.types import Json
 
 _RPM = 300
 """25 requests take five seconds: long enough to see the pacing, short enough to wait for."""
 _LATENCY = 0.2
 _STATE = Path("out", "demo.jsonl.state")
-_AGAIN = {"run": "pipeline demo", "retry": "pipeline demo"}
 
 
 @click.command()
@@ -42,7 +41,8 @@ def demo() -> int:
 
 
 async def _run() -> Json:
-    # They bring numpy and aiohttp's server, which --help need not wait for.
+    # They bring asyncio, numpy and aiohttp's server, which --help need not wait for.
+    from pipeline.cli.execute import Execution, watched  # noqa: PLC0415
     from pipeline.simulator.options import Options  # noqa: PLC0415
     from pipeline.simulator.server import Simulator  # noqa: PLC0415
 
@@ -50,7 +50,8 @@ async def _run() -> Json:
         # The money is not real: it stays out of the user's own usage log.
         environ = {**os.environ, "SIMULATOR_BASE_URL": simulator.url, "PIPELINE_STATE": str(_STATE)}
         loaded = load_config(builtin("demo.yaml"), {"limits.rpm": _RPM}, environ)
-        return await watched(Execution(loaded, Shown(), _AGAIN, Earlier(fresh=True)))
+        again = dict.fromkeys(("run", "retry"), f"{program()} demo")
+        return await watched(Execution(loaded, Shown(), again, Earlier(fresh=True)))
 
 
 def _findings(output: Path) -> str:
@@ -66,7 +67,7 @@ def _findings(output: Path) -> str:
 
 {near} of {len(pairs)} tickets have their nearest neighbour, of 500, in the one that says the same in other words.
 The vectors come from {first["model"]} ({engine}).
-Next: pipeline init NAME, for a config of your own."""
+Next: {program()} init NAME, for a config of your own."""
 
 
 def nearest_pairs(results: list[Json], pairs: list[tuple[str, str]]) -> int:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli.confirm import confirm
 from pipeline.cli.display import Display, Shown, on_terminal
-from pipeline.cli.loop import run_loop, signals_to
+from pipeline.cli.signals import signals_to
 from pipeline.cli.streams import STDOUT, say, wants_stdout
 from pipeline.cli.summary import summary_block, summary_line, was_refused
 from pipeline.earlier import CARRY_ON, Earlier
 from pipeline.errors import Locked, ReaderGone
 from pipeline.events import AttemptEnded
+from pipeline.loop import run_loop
 from pipeline.observers.log import Log, summary_json
 from pipeline.observers.outcome import headline, nothing_to_do
 from pipeline.observers.progress import Trouble

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from pipeline.cli import completers
+from pipeline.cli.process import program
 from pipeline.types import Json
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -30,8 +32,8 @@ class Flag(NamedTuple):
 
 
 FLAGS = (
-    Flag(("-i", "--input"), "input.path", "JSONL, plain or .gz or .zst; - is stdin.", metavar="FILE"),
-    Flag(("-o", "--output"), "output.path", "- is stdout; then name a place for --state.", metavar="FILE"),
+    Flag(("-i", "--input"), "input.path", "Records: JSONL, also .gz or .zst; - is stdin.", metavar="FILE"),
+    Flag(("-o", "--output"), "output.path", "Results; - is stdout, with --state beside it.", metavar="FILE"),
     Flag(("--since-last",), "input.since_last", "Of several files, those that no complete run has taken.", bool),
     Flag(("--date",), "now", "What {date} and {now:…} in paths stand for, such as 2026-11-25.", metavar="DAY"),
     Flag(("--limit",), "limit", "Only the first N lines of the input.", int, "N"),
@@ -57,29 +59,45 @@ FLAGS = (
 )
 
 
+_CONFIG = click.argument("config", type=click.Path(path_type=Path), shell_complete=completers.configs)
+_ASSIGN = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set any config key.",
+    shell_complete=completers.assignments,
+)
+
+
 def config_and_flags(function: _Function) -> _Function:
     """Give a command its CONFIG, the flags and `--set`; the flags' values are for `overrides`."""
-    assign = click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any config key.")
-    function = assign(function)
+    function = _ASSIGN(function)
     for flag in reversed(FLAGS):
         function = _option(flag)(function)
-    return click.argument("config", type=click.Path(path_type=Path))(function)
+    return _CONFIG(function)
 
 
 def config_and_places(function: _Function) -> _Function:
     """Give a command that only looks at an output its CONFIG and what says where the output lies, for `overrides`."""
-    assign = click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any config key.")
-    function = assign(function)
+    function = _ASSIGN(function)
     for flag in reversed(FLAGS):
         if flag.key in ("output.path", "state"):
             function = _option(flag._replace(names=flag.names[-1:]))(function)
-    return click.argument("config", type=click.Path(path_type=Path))(function)
+    return _CONFIG(function)
 
 
 def _option(flag: Flag) -> Callable[[_Function], _Function]:
     if flag.type is bool:
         return click.option(*flag.names, flag.parameter, is_flag=True, flag_value=True, default=None, help=flag.help)
-    return click.option(*flag.names, flag.parameter, type=flag.type, metavar=flag.metavar, help=flag.help)
+    return click.option(
+        *flag.names,
+        flag.parameter,
+        type=flag.type,
+        metavar=flag.metavar,
+        help=flag.help,
+        shell_complete=completers.paths(flag.metavar),
+    )
 
 
 def overrides(values: Mapping[str, Json]) -> dict[str, Json]:
@@ -101,7 +119,7 @@ def _assignment(text: str) -> tuple[str, str]:
 
 def again(command: str, config: Path, given: Mapping[str, Json]) -> str:
     """Return what to type to go on with the same config and the same flags."""
-    words = ["pipeline", command, str(config)]
+    words = [program(), command, str(config)]
     rest = dict(given)
     for flag in FLAGS:
         if flag.key in rest:

@@ -10,9 +10,9 @@ import click
 
 from pipeline.cli.flags import config_and_flags, overrides
 from pipeline.cli.load import load_config
-from pipeline.cli.loop import run_loop
 from pipeline.cli.streams import say
 from pipeline.errors import UsageError
+from pipeline.loop import run_loop
 from pipeline.types import Json
 
 if TYPE_CHECKING:

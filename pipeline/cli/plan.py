@@ -11,11 +11,11 @@ import click
 
 from pipeline.cli.flags import config_and_flags, overrides
 from pipeline.cli.load import load_config
-from pipeline.cli.loop import run_loop
 from pipeline.cli.plan_block import plan_block
 from pipeline.cli.reading import Reading
 from pipeline.cli.streams import say
 from pipeline.events import Observers
+from pipeline.loop import run_loop
 from pipeline.observers.log import Log
 from pipeline.types import Json
 

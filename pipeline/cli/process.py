@@ -8,10 +8,13 @@ import os
 import resource
 import signal
 import sys
+from functools import cache
+from pathlib import Path
 
 from pipeline.cli.failure import install_hooks
 from pipeline.cli.streams import fill_closed_descriptors
 
+_NAME = "pipeline"
 _ARENA_MAX = -8
 """glibc's M_ARENA_MAX. Source: mallopt(3)."""
 
@@ -35,6 +38,18 @@ def prepare() -> None:
     # Looking for plugins of pydantic reads the metadata of every package that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     install_hooks()
+
+
+@cache
+def program() -> str:
+    """Return what to type to start this program: its name, or its path where a shell would not find it by that."""
+    typed = Path(sys.argv[0])
+    if typed.name != _NAME:
+        return _NAME  # started as a module, or by another program
+    from shutil import which  # noqa: PLC0415 - brings all of compression
+
+    found = which(_NAME)
+    return _NAME if found is not None and Path(found).exists() and typed.samefile(found) else str(typed)
 
 
 def ignore_questions() -> None:

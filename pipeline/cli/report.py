@@ -9,10 +9,10 @@ import click
 
 from pipeline.cli.flags import again, config_and_places, overrides
 from pipeline.cli.load import load_config
-from pipeline.cli.loop import run_loop
 from pipeline.cli.plan import plan_of
 from pipeline.cli.streams import say
 from pipeline.errors import PipelineError, StorageFailed, UsageError
+from pipeline.loop import run_loop
 from pipeline.types import Json
 
 if TYPE_CHECKING:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from pipeline.cli.display import Shown
-from pipeline.cli.execute import Execution, execute
 from pipeline.cli.flags import again, config_and_flags, overrides
 from pipeline.cli.load import load_config
 from pipeline.cli.plan import show_plan
-from pipeline.earlier import Earlier
+from pipeline.earlier import Earlier, Where
 from pipeline.types import Json
 
 if TYPE_CHECKING:
     from pipeline.config import Loaded
 
+_LINES = re.compile(r"([1-9]\d{0,17})(?:-([1-9]\d{0,17}))?", re.ASCII)
 _LEVELS = ("debug", "trace")
 _EARLIER = ("fresh", "repair", "accept_changes", "allow_rebill")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -51,36 +52,64 @@ def run(config: Path, yes: bool, dry_run: bool, **values: Json) -> int:
 
     TIME is seconds or 30s, 15m, 2h. Ctrl-C lets what is in flight finish and commits it; a second one ends at once.
 
-    Example: pipeline run configs/tickets.yaml --budget 5 --rpm 500
+    \b
+    Examples:
+        pipeline run configs/tickets.yaml                  run it, or carry on
+        pipeline run configs/tickets.yaml --limit 20       a sample first
+        pipeline run configs/tickets.yaml --budget 5 --rpm 500
+        pipeline run configs/tickets.yaml --set params.dimensions=256
     """
     earlier = Earlier(**{name: values.pop(name) for name in _EARLIER})
     given = overrides(values)
     loaded = load_config(config, _verbose(values) | given)
     if dry_run:
         return show_plan(loaded, as_json=values["as_json"], fresh=earlier.fresh, period=values["stats"])
-    return execute(Execution(loaded, _shown(values, loaded), _commands(config, given, loaded), earlier, ask=not yes))
+    return _execute(loaded, _commands(config, given, loaded), values, earlier, ask=not yes)
+
+
+def _where(_context: click.Context, _option: click.Parameter, texts: Sequence[str]) -> Where:
+    """Return which dead letters `--where` means: `code=timeout`, `line=10-20`, `id=ticket-7`."""
+    found: dict[str, list[Json]] = {"code": [], "line": [], "id": []}
+    for text in texts:
+        key, _, value = text.partition("=")
+        lines = _LINES.fullmatch(value)
+        if key not in found or not value or (key == "line" and lines is None):
+            raise click.BadParameter(f"{text!r} is none of code=timeout, code=rate_*, line=17, line=10-20, id=ticket-7")
+        found[key].append(range(int(lines[1]), int(lines[2] or lines[1]) + 1) if key == "line" and lines else value)
+    return Where(found["code"], found["line"], found["id"])
 
 
 @click.command()
 @config_and_flags
-@click.option("--where", "codes", multiple=True, metavar="code=CODE", help="Only dead letters with this code.")
+@click.option(
+    "--where",
+    multiple=True,
+    callback=_where,
+    metavar="KEY=VALUE",
+    help="Only those with this code, line or id; * stands for any text. Of one key one must fit, and all keys.",
+)
 @_showing
-def retry(config: Path, codes: Sequence[str], **values: Json) -> int:
+def retry(config: Path, where: Where, **values: Json) -> int:
     """Send the dead letters of CONFIG's output again, and nothing else.
 
-    Example: pipeline retry configs/tickets.yaml --where code=timeout
+    \b
+    Examples:
+        pipeline retry configs/tickets.yaml                all of them
+        pipeline retry configs/tickets.yaml --where code=timeout
+        pipeline retry configs/tickets.yaml --where 'code=rate_*' --where line=1-500
+        pipeline retry configs/tickets.yaml --where id=ticket-7
     """
     given = overrides(values)
-    wanted = [_code(text) for text in codes]
     loaded = load_config(config, _verbose(values) | given, looks_back=True)
-    return execute(Execution(loaded, _shown(values, loaded), _commands(config, given, loaded), Earlier(retry=wanted)))
+    return _execute(loaded, _commands(config, given, loaded), values, Earlier(retry=where))
 
 
-def _code(text: str) -> str:
-    key, _, code = text.partition("=")
-    if key != "code" or not code:
-        raise click.BadParameter(f"{text!r} is not code=CODE, such as code=timeout", param_hint="--where")
-    return code
+def _execute(
+    loaded: Loaded, commands: Mapping[str, str], values: dict[str, Json], earlier: Earlier, *, ask: bool = False
+) -> int:
+    from pipeline.cli.execute import Execution, execute  # noqa: PLC0415 - brings asyncio
+
+    return execute(Execution(loaded, _shown(values, loaded), commands, earlier, ask=ask))
 
 
 def _commands(config: Path, given: dict[str, Json], loaded: Loaded) -> dict[str, str]:

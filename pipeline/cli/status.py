@@ -32,7 +32,10 @@ _PERIOD = 1.0
 def status(config: Path, watch: bool, as_json: bool, **values: Json) -> int:
     """Show how far the run of CONFIG is, whoever runs it. Its exit code is 0 whether the run does well or not.
 
-    Example: pipeline status configs/tickets.yaml --watch
+    \b
+    Examples:
+        pipeline status configs/tickets.yaml --watch
+        pipeline status configs/tickets.yaml --json | jq .records
     """
     from pipeline.assembly import places_of  # noqa: PLC0415 - brings tokenizers and prices
 
@@ -110,7 +113,8 @@ def _text(seen: Seen, places: Places, commands: Mapping[str, str]) -> str:
     if seen.summary is None:
         return f"{places.output}: " + (f"starting ({seen.holder})" if seen.holder else f"no run yet: {commands['run']}")
     if seen.died:
-        return f"{_block(seen, commands)}\nThe process is gone without a last word. To go on: {commands['run']}"
+        block = _block(seen, commands).replace("running: ", "died: ", 1)
+        return f"{block}\nThe process is gone without a last word. To go on: {commands['run']}"
     return _block(seen, commands) + (f"\n  process   {seen.holder}" if seen.holder else "")
 
 

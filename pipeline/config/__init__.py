@@ -2,7 +2,7 @@
 
 from pipeline.config.base_url import check_url, host_of
 from pipeline.config.display import show, values
-from pipeline.config.endpoints import EndpointConfig, config_home
+from pipeline.config.endpoints import EndpointConfig
 from pipeline.config.groups import Config, Message
 from pipeline.config.identity import fingerprint
 from pipeline.config.jobs_by_name import resolve_job
@@ -24,7 +24,6 @@ __all__ = [
     "Shutdown",
     "check_url",
     "compile_template",
-    "config_home",
     "fingerprint",
     "host_of",
     "is_reference",

@@ -36,12 +36,14 @@ class Document(NamedTuple):
     data: dict[str, Json]
     lines: Mapping[Loc, int]
     """The line of every key and list entry, from 1."""
+    first_line: int | None = 1
+    """None where the mapping was never written in a file."""
 
     def origin(self, loc: Loc) -> Origin:
         """Return the line of `loc`, or of the nearest thing around it."""
         while loc and loc not in self.lines:
             loc = loc[:-1]
-        return Origin(str(self.path), self.lines.get(loc, 1))
+        return Origin(str(self.path), self.lines.get(loc, self.first_line))
 
 
 class NotYamlError(ValueError):
@@ -58,15 +60,20 @@ def read_document(path: Path) -> Document:
     Raises:
         UsageError: The file cannot be read, is no YAML or no mapping; the message names file and line.
     """
+    text = read_text(path)
     try:
-        data, lines = _parse(read_text(path))
+        data, lines = _parse(text)
     except NotYamlError as error:
-        raise UsageError(f"{path}:{error.line}: {error}", code="invalid_config") from None
+        raise _refused(path, error.line, str(error)) from None
     if data is None:
-        raise unreadable(path, "the file is empty")
+        raise _refused(path, 1, "the file is empty: it must hold keys and values")
     if not isinstance(data, dict):
-        raise UsageError(f"{path}:1: must be a mapping of keys to values", code="invalid_config")
+        raise _refused(path, 1, "must be a mapping of keys to values: `key: value`")
     return Document(path, data, lines)
+
+
+def _refused(path: Path, line: int, problem: str) -> UsageError:
+    return UsageError(f"{path}:{line}: {problem}", code="invalid_config")
 
 
 def read_text(path: Path) -> str:
@@ -78,12 +85,12 @@ def read_text(path: Path) -> str:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a file name"
         raise unreadable(path, reason.lower()) from None
     if len(raw) > MOST_BYTES:
-        raise unreadable(path, f"is larger than {MOST_BYTES // 1024} KiB")
+        raise unreadable(path, f"is larger than {MOST_BYTES // 1024} KiB: no config is; is it the input?")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{path}:{line}: is not UTF-8", code="invalid_config") from None
+        raise _refused(path, line, "is not UTF-8: save it as that") from None
 
 
 def parse_value(text: str) -> Json:
@@ -103,7 +110,10 @@ def _parse(text: str) -> tuple[Json, Mapping[Loc, int]]:
             text.count("\n", 0, error.position) + 1, "holds a character that YAML does not allow"
         ) from None
     except MarkedYAMLError as error:
-        raise _syntax_error(error, text) from None
+        from pipeline.config.yaml_faults import explain  # noqa: PLC0415 - patterns that a sound config need not wait for
+
+        index, problem = explain(error, text)
+        raise NotYamlError(index + 1, problem) from None
     except (YAMLError, RecursionError):
         raise NotYamlError(1, "cannot be read as YAML") from None
     builder = _Builder()
@@ -119,16 +129,6 @@ def _refuse_excess(text: str) -> None:
             raise NotYamlError(event.start_mark.line + 1, f"is nested deeper than {MOST_DEPTH} levels")
         if number > 2 * MOST_VALUES:
             raise NotYamlError(event.start_mark.line + 1, f"holds more than {MOST_VALUES:,} values")
-
-
-def _syntax_error(error: MarkedYAMLError, text: str) -> NotYamlError:
-    mark = error.problem_mark or error.context_mark
-    index = mark.line if mark else 0
-    lines = text.splitlines()
-    line = lines[index] if index < len(lines) else ""
-    if "\t" in line[: len(line) - len(line.lstrip())]:
-        return NotYamlError(index + 1, "a tab cannot indent YAML: use spaces")
-    return NotYamlError(index + 1, f"is not YAML: {error.problem}")
 
 
 class _Builder:
@@ -153,6 +153,8 @@ class _Builder:
     def _pairs(self, node: MappingNode, loc: Loc) -> list[tuple[str, Node]]:
         pairs: dict[str, Node] = {}
         for key, value in node.value:
+            if isinstance(key, MappingNode):
+                raise NotYamlError(_line(key), 'put quotes around a text that begins with {{: "{{ … }}"')
             if not isinstance(key, ScalarNode):
                 raise NotYamlError(_line(key), "a key must be a plain word")
             if key.value in pairs:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from pipeline.builtin_files import builtin
+from pipeline.builtin_files import builtin, config_home
 from pipeline.config.base_url import check_base_url, host_of
 from pipeline.config.document import Document, read_document
 from pipeline.config.fields import nearest
@@ -107,14 +107,6 @@ class Chosen(NamedTuple):
     """By field of `EndpointConfig`, and by `limits.…`."""
 
 
-def config_home(environ: Mapping[str, str]) -> Path | None:
-    """Return `$XDG_CONFIG_HOME`, else `~/.config`; None where there is no home."""
-    home = environ.get("XDG_CONFIG_HOME", "")
-    if Path(home).is_absolute():
-        return Path(home)
-    return Path(environ["HOME"], ".config") if environ.get("HOME") else None
-
-
 def choose(name: str, asked: Origin, folder: Path, model: str | None, environ: Mapping[str, str]) -> Chosen:
     """Return the endpoint `name`.
 
@@ -193,8 +185,9 @@ def _plain(value: str | None, environ: Mapping[str, str]) -> str | None:
 def _provider(entry: Entry, base_url: str) -> str:
     if entry.prices is not None:
         return entry.prices
-    host = host_of(base_url)
-    return entry.provider or _PROVIDERS.get(host, host)
+    host, own = host_of(base_url), host_of(entry.base_url)
+    # Behind a gateway that a variable names, an endpoint costs what it costs without.
+    return entry.provider or _PROVIDERS.get(host) or _PROVIDERS.get(own, host)
 
 
 def _limits(limits: Mapping[str, EndpointLimits], model: str) -> tuple[str, Mapping[str, int]]:

@@ -12,6 +12,7 @@ from pipeline.errors import UsageError
 
 _VARIABLE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 _VISIBLE = re.compile(r"[!-~]+", re.ASCII)
+_WAYS = "; export it, or write it into a .env beside the config"
 _MOST_BYTES = 64 * 1024
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -55,7 +56,7 @@ def read_secret(
         raise UsageError(f"api_key: {error}", code="invalid_key") from None
     place = f"the environment variable {name}" if name else reference.removeprefix("file:")
     if name and name not in environ:
-        raise UsageError(f"{place} is not set: it must hold the {what}", code="missing_key")
+        raise UsageError(f"{place} is not set: it must hold the {what}{_WAYS}", code="missing_key")
     secret = environ[name].strip() if name else _read_file(Path(place))
     if not secret:
         raise UsageError(f"{place} is empty: it must hold the {what}", code="missing_key")

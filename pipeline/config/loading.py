@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from pipeline.config.document import NotYamlError, parse_value, read_document
+from pipeline.config.document import Document, NotYamlError, parse_value, read_document
 from pipeline.config.endpoints import Chosen, EndpointConfig, choose
 from pipeline.config.fields import takes_text
 from pipeline.config.files import file_faults, moving, with_taken
@@ -20,6 +21,7 @@ from pipeline.config.origin import COMMAND_LINE, Loc, Origin, Problem, dotted, r
 from pipeline.config.paths import Filling, moment_of
 from pipeline.config.settings import Settings, check
 from pipeline.config.variables import misspelt, read_dotenv, settings_in
+from pipeline.errors import UsageError
 from pipeline.types import Json
 
 _NULLS = {"null", "~"}
@@ -55,6 +57,14 @@ class Loaded:
         return frozenset(filter(None, (variable_of(value) for value in named if value is not None)))
 
 
+class Given(NamedTuple):
+    """A value from above the file."""
+
+    loc: Loc
+    value: Json
+    origin: Origin
+
+
 def load(path: Path, overrides: Mapping[str, Json], environ: Mapping[str, str]) -> Loaded:
     """Read and check the config at `path`.
 
@@ -66,13 +76,40 @@ def load(path: Path, overrides: Mapping[str, Json], environ: Mapping[str, str]) 
     Raises:
         UsageError: Something is wrong; the message has one line for each fault, with file, line and key.
     """
-    dotenv_path = path.parent / ".env"
+    texts = [Given(tuple(key.split(".")), value, COMMAND_LINE) for key, value in overrides.items()]
+    document = read_document(path)
+    if not document.data.keys() & Config.model_fields.keys():
+        raise UsageError(
+            f"{path}:1: has none of a config's keys, such as job, input and output: is it another file? "
+            "`pipeline init NAME` writes a config to start from",
+            code="invalid_config",
+        )
+    return load_document(document, environ, texts=texts)
+
+
+def load_document(
+    document: Document, environ: Mapping[str, str], *, texts: Sequence[Given] = (), values: Sequence[Given] = ()
+) -> Loaded:
+    """Check a config that has been read already.
+
+    Args:
+        document: The config. Its path says where its `.env` and its endpoints are looked for.
+        environ: As for `load`.
+        texts: What the command line says; a text is read as YAML, unless its key takes text.
+        values: What a program says; taken as it is.
+
+    Raises:
+        UsageError: As `load`.
+    """
+    folder = document.path.parent
+    dotenv_path = folder / ".env"
     dotenv = read_dotenv(dotenv_path)
-    settings = Settings(read_document(path))
-    problems = list(_apply(settings, overrides, environ, dotenv, dotenv_path))
-    settings.drop_nulls()
-    settings.data.setdefault("name", path.stem)
-    filling = Filling(str(path.parent), environ.get("HOME", ""), _moment(settings.data.get("now")))
+    settings = Settings(document)
+    problems = list(_apply(settings, [*_variables(environ, dotenv, dotenv_path), *texts], values))
+    problems += [*misspelt(dotenv, Config, dotenv_path), *misspelt(environ, Config)]
+    settings.drop_nulls(Config)
+    settings.data.setdefault("name", document.path.stem)
+    filling = Filling(str(folder), environ.get("HOME", ""), _moment(settings.data.get("now")))
     config, faults = check(settings.data, Config, filling)
     faults += forbidden_params(settings.data.get("params"))
     faults += file_faults(config, settings.data) if config is not None else ()
@@ -80,35 +117,35 @@ def load(path: Path, overrides: Mapping[str, Json], environ: Mapping[str, str]) 
     if config is None or problems:
         raise refusal(problems)
     merged = {**environ, **{name: value for name, value in dotenv.items() if not environ.get(name)}}
-    chosen = choose(config.endpoint, settings.origin(("endpoint",)), path.parent, config.model, merged)
+    chosen = choose(config.endpoint, settings.origin(("endpoint",)), folder, config.model, merged)
     config = with_taken(_with_limits(config, settings, chosen), settings.data, filling)
     moment = filling.moment.replace(tzinfo=None).isoformat(timespec="seconds") if moving(settings.data) else None
-    loaded = Loaded(path, config, chosen.endpoint, _origins(config, settings, chosen), merged, moment)
+    loaded = Loaded(document.path, config, chosen.endpoint, _origins(config, settings, chosen), merged, moment)
     if any(name in dotenv and not environ.get(name) for name in loaded.secret_variables):
         require_private(dotenv_path)  # a `.env` that supplies a secret is a key file
     return loaded
 
 
-def _apply(
-    settings: Settings,
-    overrides: Mapping[str, Json],
-    environ: Mapping[str, str],
-    dotenv: Mapping[str, str],
-    dotenv_path: Path,
-) -> Iterator[Problem]:
+def _variables(environ: Mapping[str, str], dotenv: Mapping[str, str], dotenv_path: Path) -> Iterator[Given]:
+    """What the variables say, the weaker ones first."""
+    for each in (*settings_in(dotenv, Config, dotenv_path), *settings_in(environ, Config)):
+        yield Given(*each)
+
+
+def _apply(settings: Settings, texts: Sequence[Given], values: Sequence[Given]) -> Iterator[Problem]:
     """Put the layers above the file into `settings`, the lowest first; yield what cannot be read."""
-    texts: list[tuple[Loc, Json, Origin]] = [*settings_in(dotenv, Config, dotenv_path), *settings_in(environ, Config)]
-    flags: list[tuple[Loc, Json, Origin]] = [
-        (tuple(key.split(".")), value, COMMAND_LINE) for key, value in overrides.items()
-    ]
-    for loc, value, origin in texts + flags:
+    for given in texts:
         try:
-            if not settings.put(loc, _value(loc, value), origin):
-                yield Problem(origin, dotted(loc), "lies inside a value that has no keys")
+            yield from _put(settings, given._replace(value=_value(given.loc, given.value)))
         except NotYamlError as error:
-            yield Problem(origin, dotted(loc), str(error))
-    yield from misspelt(dotenv, Config, dotenv_path)
-    yield from misspelt(environ, Config)
+            yield Problem(given.origin, dotted(given.loc), str(error))
+    for given in values:
+        yield from _put(settings, given)
+
+
+def _put(settings: Settings, given: Given) -> Iterator[Problem]:
+    if not settings.put(*given):
+        yield Problem(given.origin, dotted(given.loc), "lies inside a value that has no keys")
 
 
 def _value(loc: Loc, value: Json) -> Json:

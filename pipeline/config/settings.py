@@ -7,6 +7,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from pipeline.config.document import Document
+from pipeline.config.fields import fields_at
 from pipeline.config.forbidden import forbidden
 from pipeline.config.origin import DEFAULT, Loc, Origin, Problem, dotted
 from pipeline.config.problems import found
@@ -40,9 +41,9 @@ class Settings:
         for key, each in value.items() if isinstance(value, dict) else ():
             self._note((*loc, key), each, origin)
 
-    def drop_nulls(self) -> None:
-        """Take a key without a value as absent, except below `params`, where null is a value."""
-        self.data = _without_nulls(self.data)
+    def drop_nulls(self, model: type[BaseModel]) -> None:
+        """Take a key of `model` without a value as absent, except below `params`, where null is a value."""
+        self.data = _without_nulls(self.data, model, ())
 
     def origin(self, loc: Loc) -> Origin:
         """Return where the value at `loc` came from, or what is nearest around it."""
@@ -57,7 +58,7 @@ class Settings:
             if not isinstance(node, dict) or part not in node:
                 return DEFAULT
             node = node[part]
-        return self._origins.get(loc, DEFAULT)
+        return self._origins.get(loc) or (DEFAULT if self._document.first_line else self._document.origin(loc))
 
     def problem(self, loc: Loc, text: str) -> Problem:
         """Return what is wrong at `loc`, with its place."""
@@ -77,11 +78,12 @@ def check(data: Json, model: type[Checked], context: object = None) -> tuple[Che
     return (None if faults else checked), list(faults.items())
 
 
-def _without_nulls(data: dict[str, Json]) -> dict[str, Json]:
+def _without_nulls(data: dict[str, Json], model: type[BaseModel], loc: Loc) -> dict[str, Json]:
+    """Unknown keys stay, for the schema to refuse: `{rpm: 1,000}` is a key `000` without a value."""
     kept = {}
     for key, value in data.items():
         if isinstance(value, dict) and key != "params":
-            kept[key] = _without_nulls(value)
-        elif value is not None:
+            kept[key] = _without_nulls(value, model, (*loc, key))
+        elif value is not None or key not in fields_at(model, loc):
             kept[key] = value
     return kept

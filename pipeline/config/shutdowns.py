@@ -11,9 +11,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from pipeline.builtin_files import builtin
+from pipeline.builtin_files import builtin, config_home
 from pipeline.config.document import read_document, read_text
-from pipeline.config.endpoints import config_home
 from pipeline.config.group import FieldName, Group
 from pipeline.config.loading import Loaded
 from pipeline.config.origin import Problem, dotted, refusal

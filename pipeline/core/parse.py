@@ -33,6 +33,8 @@ _NUMBER = re.compile(_STRING.encode() + rb"|(-?\d++)(\.\d++)?([eE][+-]?\d++)?")
 _BRACKET = re.compile(_STRING + r"|([\[{])|([\]}])")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _NOT_A_NUMBER = re.compile(r"nan|inf", re.IGNORECASE)
+_SEPARATORS = frozenset(",;\t")
+_OBJECT = '{"text": "…"}'
 _TEXT_NUMBER = re.compile(r"-?\d++(\.\d++)?([eE][+-]?\d++)?")
 
 Fault = tuple[str, str]
@@ -102,7 +104,7 @@ _ARRAY = (
 def _not_an_object(data: Json) -> Fault:
     if isinstance(data, list):
         return _ARRAY
-    return "not_an_object", 'the line must be a JSON object, such as {"text": "…"}'
+    return "not_an_object", f"the line must be a JSON object, such as {_OBJECT}"
 
 
 def _has_wide_integer(raw: bytes) -> bool:
@@ -198,6 +200,9 @@ def _syntax_fault(text: str, position: int) -> Fault:
         return "control_character", f"{column}: a control character must be escaped"
     if _opens_deep(text[:position]):
         return _TOO_DEEP
+    if position == 0:
+        table = " (is this CSV?)" if "{" not in text and not _SEPARATORS.isdisjoint(text) else ""
+        return "invalid_json", f"not JSON{table}: a line must be an object, such as {_OBJECT}"
     return "invalid_json", f"{column}: not valid JSON"
 
 

@@ -197,10 +197,10 @@ class Status:
         """Sum up, write `run.json` and `status.json` where the state directory is ours, and the usage log."""
         failed = self._ledger.failed if self._ledger is not None else 0
         exit_code = stopped.exit_code if stopped is not None else (3 if failed else 0)
-        summary = self._summary(_state(stopped), exit_code, stopped.message if stopped is not None else None)
+        summary = self._ended(stopped, exit_code)
         if self._locked and self._ledger is not None:
             await self._tell(summary.state, exit_code, self._tally)
-            summary = self._summary(summary.state, exit_code, summary.message)
+            summary = self._ended(stopped, exit_code)
             content = self._json(summary)
             for path in (self._places.summary, self._places.status):
                 try:
@@ -227,6 +227,10 @@ class Status:
 
     def _notices(self) -> tuple[str, ...]:
         return tuple(notice.message for notice in self._tally.notices)
+
+    def _ended(self, stopped: JobStopped | None, exit_code: int) -> Summary:
+        message = stopped.message if stopped is not None else None
+        return replace(self._summary(_state(stopped), exit_code, message), stopped=stopped)
 
     def _summary(self, state: str, exit_code: int | None, message: str | None) -> Summary:
         whole = self._part(self._ledger, self._requests()) if self._ledger is not None else Part()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
+
+from pipeline.errors import JobStopped
 
 SCHEMA_VERSION = 1
 
@@ -61,6 +63,11 @@ class Money:
     """Where the prices came from and of which day they are."""
     projected_nusd: int | None = None
 
+    @property
+    def spent_usd(self) -> float:
+        """`spent_nusd` in US dollars."""
+        return self.spent_nusd / 1e9
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -115,6 +122,31 @@ class Summary:
     """How fast this run was, and why it was not faster; None where nothing was sent."""
     now: Now | None = None
     """None where it has ended."""
+    stopped: JobStopped | None = field(default=None, repr=False)
+    """What stopped the run before its end."""
+
+    @property
+    def records(self) -> Records:
+        """Over all runs of the output, as are `money` and `tokens`."""
+        return self.whole.records
+
+    @property
+    def money(self) -> Money:
+        return self.whole.money
+
+    @property
+    def tokens(self) -> Tokens:
+        return self.whole.tokens
+
+    def raise_for_state(self) -> Self:
+        """Return the summary of a run that came to its end. Dead letters do not keep it from that.
+
+        Raises:
+            JobStopped: What stopped it; the same run again goes on from there.
+        """
+        if self.stopped is not None:
+            raise self.stopped
+        return self
 
     def as_dict(self) -> dict[str, object]:
         """The published schema."""

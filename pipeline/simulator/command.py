@@ -7,10 +7,6 @@ from typing import Any
 
 import click
 
-from pipeline.simulator.faults import FAULTS, Faults
-from pipeline.simulator.options import Options
-from pipeline.simulator.serve import run_forever
-
 
 def _rates(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, float]:
     return dict(_rate(value) for value in values)
@@ -30,13 +26,15 @@ def _script(_context: click.Context, _option: click.Parameter, value: str) -> tu
 
 def _print_faults(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted:
+        from pipeline.simulator.faults import FAULTS  # noqa: PLC0415 - as below
+
         click.echo("\n".join(FAULTS))
         context.exit()
 
 
 @click.command("simulate")
 @click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
-@click.option("--port", type=int, default=0, help="0 takes a free port.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="0 takes a free port.")
 @click.option("--rpm", type=int, help="Requests per minute.")
 @click.option("--tpm", type=int, help="Tokens per minute.")
 @click.option("--burst-seconds", type=float, default=1.0, show_default=True, help="Seconds' worth of a limit at once.")
@@ -48,7 +46,13 @@ def _print_faults(context: click.Context, _option: click.Parameter, wanted: bool
 @click.option("--cached-share", type=float, default=0.0, help="Share of prompt tokens billed as cached.")
 @click.option("--reasoning-tokens", type=int, default=0, help="Reasoning tokens of each chat answer.")
 @click.option("--max-items", type=int, default=2048, show_default=True, help="The most inputs of one request.")
-@click.option("--engine", type=click.Choice(["auto", "wordllama", "hashing"]), default="auto", show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "wordllama", "hashing"]),
+    default="auto",
+    show_default=True,
+    help="Where vectors come from; auto takes wordllama where its weights are installed.",
+)
 @click.option("--fault", "rates", multiple=True, metavar="NAME=SHARE", callback=_rates, help="A fault and its share.")
 @click.option("--script", default="", metavar="NAME,…", callback=_script, help="Faults of the first requests, or ok.")
 @click.option("--quota-after", type=int, help="Served requests after which the quota is used up.")
@@ -59,10 +63,22 @@ def _print_faults(context: click.Context, _option: click.Parameter, wanted: bool
     "--list-faults", is_flag=True, is_eager=True, expose_value=False, callback=_print_faults, help="Print all faults."
 )
 def simulate(**values: Any) -> None:
-    """Serve the built-in simulator of an OpenAI-style API on this machine.
+    """Serve the built-in simulator of an OpenAI-style API on this machine, until Ctrl-C.
 
-    It embeds with real local weights, enforces rate limits, injects faults and keeps a bill. It is no AI service.
+    It embeds with real local weights, enforces rate limits, injects faults and keeps a bill. It is no AI service. The
+    first line on stdout is its base URL; `endpoint: simulator` finds it on port 8010.
+
+    \b
+    Examples:
+        pipeline simulate --port 8010 &
+        OPENAI_BASE_URL=http://127.0.0.1:8010/v1 pipeline run configs/tickets.yaml
+        pipeline simulate --rpm 300 --fault server_error=0.1 --record requests.jsonl
     """
+    # They bring numpy and aiohttp's server, which --help need not wait for.
+    from pipeline.simulator.faults import Faults  # noqa: PLC0415
+    from pipeline.simulator.options import Options  # noqa: PLC0415
+    from pipeline.simulator.serve import run_forever  # noqa: PLC0415
+
     names = ("rates", "script", "quota_after", "revoke_after", "hang_seconds", "late_seconds")
     try:
         faults = Faults(**{name: values.pop(name) for name in names})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import click
 
@@ -13,7 +15,11 @@ from pipeline.simulator.server import Simulator
 
 
 def run_forever(options: Options) -> None:
-    """Serve until SIGINT or SIGTERM. The first line on stdout is the base URL."""
+    """Serve until SIGINT or SIGTERM. The first line on stdout is the base URL.
+
+    Raises:
+        click.ClickException: The port cannot be had.
+    """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(options))
 
@@ -22,8 +28,16 @@ async def _serve(options: Options) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with Simulator(options) as simulator:
+    async with AsyncExitStack() as stack:
+        try:
+            simulator = await stack.enter_async_context(Simulator(options))
+        except OSError as error:
+            place = f"{options.host}:{options.port}"
+            raise click.ClickException(
+                f"cannot serve on {place}: {os.strerror(error.errno or 0).lower()}; --port 0 takes a free port"
+            ) from error
         click.echo(simulator.url)
+        click.echo(f"Until Ctrl-C. To lead runs here: export OPENAI_BASE_URL={simulator.url}", err=True)
         await stopped.wait()
 
 

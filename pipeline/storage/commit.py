@@ -30,7 +30,7 @@ _IDLE = 1.0
 """Seconds without work after which this run gives back what it has claimed ahead."""
 
 
-Committed = Callable[[int, Sequence[int]], None]
+Committed = Callable[[int, Sequence[DeadLetter]], None]
 """Hears, in the writer's thread, how many bytes of the output are durable and which records ended without a result."""
 
 
@@ -264,7 +264,7 @@ class _Writer:
         admitted = self._ledger.commit(entries, wanted, self._log)
         self.disk_seconds += time.perf_counter() - began
         if self._committed is not None:
-            self._committed(self._ledger.out_off, _without_result(entries))
+            self._committed(self._ledger.out_off, _dead(entries))
         self._unfit = intents[admitted:]
         self._wake(ended + intents[:admitted], None)
 
@@ -302,8 +302,8 @@ class _Writer:
             self._loop.call_soon_threadsafe(_resolve, [waiting.future for waiting in group], error)
 
 
-def _without_result(entries: Sequence[Entry]) -> list[int]:
-    return [letter.line for entry in entries if isinstance(entry, Settle | Bury) for letter in entry.dead]
+def _dead(entries: Sequence[Entry]) -> list[DeadLetter]:
+    return [letter for entry in entries if isinstance(entry, Settle | Bury) for letter in entry.dead]
 
 
 def _resolve(futures: list[asyncio.Future[None]], error: PipelineError | None) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from pipeline.errors import JobStopped, PipelineError, ReaderGone, StorageFailed
 from pipeline.storage.outlet import Outlet
 from pipeline.storage.sequence import Sequence
+from pipeline.types import DeadLetter
 
 MOST_BEHIND = 1 << 20
 """Bytes of results that the reader may be behind before nothing more is sent."""
@@ -59,9 +60,9 @@ class Delivery:
         self._hold_back()
         self._thread.start()
 
-    def committed(self, size: int, without_result: Iterable[int]) -> None:
+    def committed(self, size: int, dead: Iterable[DeadLetter]) -> None:
         """The log is durable up to `size`, and some records ended without a result. Called by the ledger's thread."""
-        self.pass_over(without_result)
+        self.pass_over([letter.line for letter in dead])
         with self._lock:
             self._committed = size
             self._hold_back()

@@ -21,6 +21,7 @@ import orjson
 
 from pipeline.core.budget import Budget
 from pipeline.core.days import day_of, month_of
+from pipeline.earlier import Where
 from pipeline.errors import BudgetReached, StateMismatch, StorageFailed
 from pipeline.storage.bitmap import Bitmap
 from pipeline.storage.commitments import Commitments, Used
@@ -191,11 +192,11 @@ class Ledger:
         with named_errors(self.path):
             yield from self._db.execute("SELECT code, line, custom_id, message FROM failed ORDER BY line")
 
-    def revive(self, codes: Sequence[str]) -> int:
-        """Take dead letters back to be sent again; only within a transaction. All of them where `codes` is empty."""
-        wanted = "" if not codes else f" WHERE code IN ({','.join('?' * len(codes))})"
-        lines = [row[0] for row in self._db.execute(f"SELECT line FROM failed{wanted}", codes)]  # noqa: S608 - only question marks are inserted
-        self._db.execute(f"DELETE FROM failed{wanted}", codes)  # noqa: S608 - same
+    def revive(self, where: Where) -> int:
+        """Take dead letters back to be sent again, and return how many; only within a transaction."""
+        rows = self._db.execute("SELECT line, code, custom_id FROM failed")
+        lines = [line for line, code, custom_id in rows if where.means(line, code, custom_id)]
+        self._db.executemany("DELETE FROM failed WHERE line = ?", ((line,) for line in lines))
         self._db.executemany("DELETE FROM resent WHERE line = ?", ((line,) for line in lines))
         for line in lines:
             self.done.clear(line)

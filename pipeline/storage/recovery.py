@@ -126,6 +126,11 @@ def usage_of(raw: bytes) -> Usage | None:
     except orjson.JSONDecodeError:
         return None
     block = line if "attempt" in _object(line) else _object(_object(line).get("response")).get("body")
+    return usage_in(block)
+
+
+def usage_in(block: Json) -> Usage | None:
+    """Read the usage of a response body, or of a line that has it as a body has; None where there is none."""
     usage = _object(block).get("usage")
     if not isinstance(usage, dict):
         return None
@@ -136,6 +141,7 @@ def usage_of(raw: bytes) -> Usage | None:
         cached=_count(prompt, "cached_tokens"),
         cache_write=_count(prompt, "cache_write_tokens"),
         reasoning=_count(completion, "reasoning_tokens"),
+        estimated=usage.get("estimated") is True,
     )
 
 

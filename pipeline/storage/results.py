@@ -12,6 +12,7 @@ from pipeline.errors import StateMismatch, StorageFailed
 from pipeline.storage.state import creation_errors, storage_errors, sync_directory, write_all
 
 TAIL_BYTES = 4096
+_CLOSED = -1
 _BLOCK = 1 << 20
 _BULK = 1 << 20
 """Who writes that much at a time fills the page cache with what nobody reads soon. Where the kernel may take the same
@@ -149,7 +150,10 @@ class OutputLog:
             os.fsync(self._descriptor)
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        """Let go of the file. Nothing happens where that was done before."""
+        descriptor, self._descriptor = self._descriptor, _CLOSED
+        if descriptor != _CLOSED:
+            os.close(descriptor)
 
 
 def tail_fingerprint(path: Path) -> tuple[int, bytes] | None:

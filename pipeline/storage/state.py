@@ -88,6 +88,11 @@ class Places:
         return self.state / "history.json"
 
     @property
+    def rows(self) -> Path:
+        """The input of a run of a program's own rows."""
+        return self.state / "input.jsonl"
+
+    @property
     def files(self) -> Path:
         """The list of the input's files, where it is several."""
         return self.state / "files.json"
@@ -99,7 +104,7 @@ class Places:
 
     def is_reserved(self, name: str) -> bool:
         """Whether a file of that name in the state directory is one that a run keeps there."""
-        kept = (self.lock, self.status, self.summary, self.history, self.files, self.old_errors)
+        kept = (self.lock, self.status, self.summary, self.history, self.files, self.old_errors, self.rows)
         return name.startswith(self.ledger.name) or name in {path.name for path in kept}
 
     def aside(self, name: str) -> Path:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import pipeline
+from pipeline.config import load
 from pipeline.observers.summary import Summary
+from pipeline.runner import run
 from pipeline.types import Json
 from tests.acceptance.command import environment, write_config, write_endpoint, write_records
 from tests.judge import Judge
@@ -60,7 +61,7 @@ class Home:
             **({} if lines else {"model": model, **template}),
             **keys,
         )
-        return await pipeline.run(pipeline.load(config, {}, environment(self.folder)))
+        return await run(load(config, {}, environment(self.folder)))
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import pipeline
+from pipeline.config import load
 from pipeline.events import Event, Notice, SoftBudgetReached
+from pipeline.runner import Run
 from tests.acceptance.command import environment, write_config, write_records
 from tests.judge import Judge
 
@@ -48,7 +49,7 @@ async def run(home: Path, server: Judge, soft_usd: float, limit: int) -> tuple[i
         budget={"soft_usd": soft_usd},
         limit=limit,
     )
-    started = pipeline.Run(pipeline.load(config, {}, environment(home, server.environment)))
+    started = Run(load(config, {}, environment(home, server.environment)))
     started.observers.add(seen := Seen())
     summary = await started.execute()
     assert summary.exit_code == 0

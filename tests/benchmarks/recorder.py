@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.loop import run_loop
 from pipeline.clock import SystemClock
 from pipeline.events import AttemptEnded, AttemptSent, Event, Paused, RecordFailed, RecordsSettled
+from pipeline.loop import run_loop
 from pipeline.observers.recorded import MOST_BYTES, About
 from pipeline.observers.recorder import Recorder
 from pipeline.observers.tally import Tally

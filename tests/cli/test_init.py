@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
 from pipeline.cli.init import _MODELS, init
-from pipeline.config import load
+from pipeline.config import Config, load
+from pipeline.config.document import read_document
 from pipeline.errors import UsageError
 
 
@@ -27,6 +30,30 @@ def test_what_init_writes_is_a_valid_config(job: str, endpoint: str) -> None:
     config = load(Path("configs/tickets.yaml"), {}, {}).config
     assert (config.job, config.endpoint, config.name) == (job, endpoint, "tickets")
     assert config.input.path == "data/tickets.jsonl"
+
+
+@pytest.mark.parametrize(("endpoint", "job"), list(_MODELS))
+def test_every_line_that_is_commented_out_is_valid_too(job: str, endpoint: str) -> None:
+    initialised("tickets", "--job", job, "--endpoint", endpoint)
+    path = Path("configs/tickets.yaml")
+    text, lines = re.subn(rf"(?m)^# ((?:{'|'.join(Config.model_fields)}): )", r"\1", path.read_text())
+    path.write_text(text)
+
+    config = load(path, {}, {}).config
+    assert lines >= 4
+    assert (config.budget.hard_nusd, config.limits.rpm, config.deadline) == (5_000_000_000, 3_000, 28_800.0)
+
+
+def test_editors_find_the_schema_beside_the_config_and_it_takes_what_init_writes() -> None:
+    initialised("tickets")
+    initialised("topics", "--job", "chat")
+
+    for name in ("tickets", "topics"):
+        path = Path(f"configs/{name}.yaml")
+        said = re.match(r"# yaml-language-server: \$schema=(.+)", path.read_text())
+        assert said is not None
+        schema = json.loads((path.parent / said[1]).read_text())
+        jsonschema.Draft202012Validator(schema).validate(read_document(path).data)
 
 
 def test_the_sample_input_has_three_records_with_the_id_that_the_config_names() -> None:

@@ -43,11 +43,16 @@ def typed(*arguments: str) -> int:
         ("run c.yaml --rpm 0", "command line: limits.rpm: "),
         ("run c.yaml --max-failures 5%%", "command line: max_failures: "),
         ("plan c.yaml --timeout soon", "command line: timeout: "),
-        ("retry c.yaml --where timeout", "code=timeout"),
+        ("retry c.yaml --where timeout", "is none of code=timeout, code=rate_*, line=17, line=10-20, id=ticket-7"),
+        ("retry c.yaml --where line=0", "line=10-20"),
+        ("retry c.yaml --where line=10-", "line=10-20"),
+        ("retry c.yaml --where message=x", "code=timeout"),
+        ("retry c.yaml --where code=", "code=timeout"),
         ("check absent.jsonl", "absent.jsonl"),
         ("config show absent.yaml", "absent.yaml: "),
         ("status c.yaml --state=", "command line: state: "),
-        ("nonsense", "No such command 'nonsense'"),
+        ("nonsense", "No such command 'nonsense'."),
+        ("stauts c.yaml", "No such command 'stauts'. (Did you mean 'status'?)"),
     ],
 )
 def test_what_is_refused_is_exit_2_and_says_why(

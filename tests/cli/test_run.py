@@ -166,8 +166,9 @@ async def test_dead_letters_are_exit_3_and_retry_sends_them_alone(bench: Bench) 
     before = len(bench.simulator.record.entries())
     again = await bench.run("retry", "c.yaml", "--where", "code=no_such_code")
     assert (again.code, len(bench.simulator.record.entries())) == (3, before)
+    assert "none of the 1 dead letters is meant by --where" in again.err
     assert again.err.endswith("next: pipeline retry c.yaml\n")
-    await bench.run("retry", "c.yaml")
+    await bench.run("retry", "c.yaml", "--where", "line=2-3", "--where", "id=r*")
     assert len(bench.simulator.record.entries()) == before + 1
 
 
@@ -324,6 +325,7 @@ async def test_status_tells_a_live_run_from_a_dead_and_a_finished_one(slow: Benc
 
     assert live["alive"]
     assert f"pid {process.pid}" in live["holder"]
+    assert dead.out.startswith("died: ")
     assert "The process is gone" in dead.out
     assert finished.out.startswith("complete: 8 of 8 records have a result")
 
@@ -352,11 +354,24 @@ async def test_check_finds_bad_lines_and_lost_answers(bench: Bench) -> None:
     output = bench.folder / "out.jsonl"
     output.write_bytes(b"".join(output.read_bytes().splitlines(keepends=True)[1:]))
     torn = await bench.run("check", "c.yaml")
-    assert (torn.code, torn.out.splitlines()[0]) == (5, "in.jsonl:1: has no outcome")
+    assert (torn.code, torn.out.splitlines()) == (5, ["in.jsonl:1: has no outcome", "60 records, 1 problem"])
+    assert torn.err == "next: pipeline run c.yaml --repair\n"
+    await bench.run("run", "c.yaml", "--repair")
+    assert (await bench.run("check", "c.yaml")).code == 0
 
     with (bench.folder / "in.jsonl").open("a") as file:
         file.write("{\n")
-    assert (await bench.run("check", "in.jsonl")).code == 2
+    bad = await bench.run("check", "in.jsonl")
+    assert (bad.code, bad.err) == (2, "next: mend these lines; a run makes dead letters of them\n")
+    before = await bench.run("check", "c.yaml", "-o", "other.jsonl")
+    assert before.code == 2
+    assert "pipeline run c.yaml --output other.jsonl, which makes dead letters of them" in before.err
+
+
+async def test_check_shows_no_control_character_of_a_file_name(bench: Bench) -> None:
+    (bench.folder / "a\x1b[31m.jsonl").write_text("{\n")
+
+    assert "\x1b" not in (await bench.run("check", "a\x1b[31m.jsonl")).out
 
 
 async def test_an_output_to_stdout_is_data_alone_and_comes_again_on_the_next_run(bench: Bench) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.builtin_files import builtin
-from pipeline.config import Loaded, Origin, config_home
+from pipeline.builtin_files import builtin, config_home
+from pipeline.config import Loaded, Origin
 from pipeline.errors import UsageError
 from tests.config.files import loaded, refused
 
@@ -78,6 +78,20 @@ def test_the_config_home_is_xdg_or_below_the_home_or_nowhere() -> None:
     assert config_home({}) is None
 
 
+@pytest.mark.parametrize(
+    ("url", "provider"),
+    [
+        ("https://gateway.example/v1", "openai"),
+        ("http://localhost:8000/v1", "openai"),
+        ("https://api.groq.com", "groq"),
+    ],
+)
+def test_behind_a_gateway_the_prices_are_those_of_the_endpoint(tmp_path: Path, url: str, provider: str) -> None:
+    run = loaded(tmp_path, flags={"endpoint": "openai"}, environ={"OPENAI_BASE_URL": url})
+
+    assert (run.endpoint.base_url, run.endpoint.provider) == (url, provider)
+
+
 def test_an_unknown_name_gets_the_nearest_one(tmp_path: Path) -> None:
     assert refused(tmp_path, flags={"endpoint": "opnai"}) == [
         "command line: endpoint: no endpoint 'opnai' in endpoints.yaml (did you mean 'openai'?)"
@@ -91,7 +105,7 @@ def test_an_unknown_name_gets_the_nearest_one(tmp_path: Path) -> None:
     ("entry", "problem"),
     [
         ("{}", "mine.base_url: is missing"),
-        ("5", "mine: must be a mapping of keys to values"),
+        ("5", "mine: must be a mapping of keys to values, such as {base_url: …}"),
         ("{base_url: 'http://example.com'}",
          "mine.base_url: must begin with https:// (http is for 127.0.0.1, ::1 and localhost)"),
         ("{base_url: 'https://h', apikey: x}", "mine.apikey: unknown key (did you mean 'api_key'?)"),

@@ -33,7 +33,10 @@ def test_a_secret_comes_from_the_variable_named() -> None:
 
 
 def test_an_unset_variable_is_named() -> None:
-    assert refusal("env:A_KEY") == "the environment variable A_KEY is not set: it must hold the API key"
+    assert refusal("env:A_KEY") == (
+        "the environment variable A_KEY is not set: it must hold the API key; "
+        "export it, or write it into a .env beside the config"
+    )
 
 
 @pytest.mark.parametrize("value", ["", " \n"])

@@ -165,7 +165,7 @@ def test_a_text_on_the_command_line_is_read_as_its_key_needs(
 
 def test_an_override_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
     assert refused(tmp_path, flags={"params.stop": "[1"}) == [
-        "command line: params.stop: is not YAML: expected ',' or ']', but got '<stream end>'"
+        "command line: params.stop: the [ that opens here is not closed, or a comma is missing in it"
     ]
 
 
@@ -196,7 +196,7 @@ def test_the_dotenv_stays_out_of_the_process(tmp_path: Path) -> None:
 
 def test_a_dotenv_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"A=1\nB=\xff\n")
-    assert refused(tmp_path) == [".env:2: is not UTF-8"]
+    assert refused(tmp_path) == [".env:2: is not UTF-8: save it as that"]
 
 
 def test_the_name_of_the_file_must_do_as_a_name(tmp_path: Path) -> None:

@@ -67,6 +67,21 @@ def test_the_first_line_of_a_json_array_file_is_told_from_json_lines() -> None:
         assert bad.code == "json_array"
 
 
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"id,text", 'not JSON (is this CSV?): a line must be an object, such as {"text": "\u2026"}'),
+        (b"hello", 'not JSON: a line must be an object, such as {"text": "\u2026"}'),
+        (b"data: {x}, y", 'not JSON: a line must be an object, such as {"text": "\u2026"}'),
+    ],
+)
+def test_a_line_of_something_else_says_what_a_line_must_be(raw: bytes, message: str) -> None:
+    bad = parse_line(1, raw)
+
+    assert isinstance(bad, BadLine)
+    assert bad.message == message
+
+
 GOOD = {
     "a byte order mark on line 1": (1, BOM + b'{"a":1}', {"a": 1}),
     "a carriage return at the end": (2, b'{"a":1}\r', {"a": 1}),

@@ -7,8 +7,9 @@ import contextlib
 
 import orjson
 
-import pipeline
+from pipeline.config import load
 from pipeline.earlier import CARRY_ON, Earlier
+from pipeline.runner import run
 from tests.acceptance.command import Ended
 from tests.faults.case import Case
 from tests.faults.oracle import check_all
@@ -17,8 +18,8 @@ from tests.faults.oracle import check_all
 def run_here(case: Case, earlier: Earlier = CARRY_ON) -> Ended:
     """Run to the end, or to what stops it."""
     with contextlib.chdir(case.home):
-        loaded = pipeline.load(case.config, {}, case.environment)
-        summary = asyncio.run(pipeline.run(loaded, earlier)).as_dict()
+        loaded = load(case.config, {}, case.environment)
+        summary = asyncio.run(run(loaded, earlier)).as_dict()
     code = summary["exit_code"]
     assert isinstance(code, int)
     return Ended(code, orjson.dumps(summary).decode(), str(summary["message"] or ""))

@@ -27,8 +27,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-import pipeline
 import pipeline.runner
+from pipeline.config import load
 from pipeline.simulator.text import expected_words
 from pipeline.simulator.tokens import count_tokens
 from pipeline.storage.state import default_state
@@ -192,8 +192,8 @@ def _work(config: Path, home: Path) -> None:
         with (home / "streams").open("ab") as streams:
             os.dup2(streams.fileno(), 1)
             os.dup2(streams.fileno(), 2)
-        loaded = pipeline.load(config, {}, {"HOME": str(home), "PIPELINE_STATE": str(home / "usage")})
-        code = asyncio.run(pipeline.run(loaded)).exit_code or 0
+        loaded = load(config, {}, {"HOME": str(home), "PIPELINE_STATE": str(home / "usage")})
+        code = asyncio.run(pipeline.runner.run(loaded)).exit_code or 0
     finally:
         os._exit(code)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import pipeline
+from pipeline.config import load
 from pipeline.errors import UsageError
 from pipeline.simulator import chat_prompt, expected_text
 from pipeline.types import Json
@@ -334,7 +334,7 @@ def test_a_budget_that_is_no_amount_is_2(judge: Start, tmp_path: Path, budget: s
     (tmp_path / "home").mkdir()
     struck = case_at(tmp_path / "home", Judge("http://127.0.0.1:9/v1", tmp_path / "record"), 1)
     with pytest.raises(UsageError) as caught:
-        pipeline.load(struck.config, {"budget.hard_usd": budget}, struck.environment)
+        load(struck.config, {"budget.hard_usd": budget}, struck.environment)
 
     assert caught.value.exit_code == 2
     assert "budget.hard_usd" in caught.value.message

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.earlier import Earlier
+from pipeline.earlier import Earlier, Where
 from pipeline.types import Json
 from tests.acceptance.command import Ended, read_lines, write_endpoint
 from tests.faults.case import Case, case, case_at, end, wait_until
@@ -53,7 +53,7 @@ def test_what_was_sent_and_not_answered_is_charged_as_unknown_and_sent_twice_at_
     struck = case(judge, tmp_path, "--script", f"{fault},{fault}", **ONE_BATCH)
     ended = finish_here(struck)
     sent, billed = struck.sent, struck.judge.billed()
-    again = finish_here(struck, Earlier(retry=[]))
+    again = finish_here(struck, Earlier(retry=Where()))
 
     assert (ended.code, sent, ended.summary["codes"]) == (3, 2, {"ambiguous_limit": 20})
     assert ended.summary["money"]["spent_nusd"] == ended.summary["money"]["reserved_nusd"] == 0

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import tiktoken
 
-import pipeline
-from pipeline.config import Loaded
+from pipeline.config import Loaded, load
 from pipeline.core.tokens import encoding_name
 from pipeline.engine import UNBOUNDED_CHARGE
 from pipeline.errors import UsageError
 from pipeline.planning import plan
+from pipeline.runner import run
 from pipeline.storage.vocabulary import load as load_vocabulary
 from tests.planning.inputs import CHAT, EMBEDDINGS, config, texts
 
@@ -176,7 +176,7 @@ async def requests_of_a_run(loaded: Loaded) -> int:
 
     async with Simulator(Options(engine="hashing")) as server:
         environ = {"SIMULATOR_BASE_URL": server.url, "PIPELINE_STATE": str(loaded.folder / "usage")}
-        await pipeline.run(pipeline.load(loaded.path, {}, environ))
+        await run(load(loaded.path, {}, environ))
         return len(server.record.entries())
 
 

@@ -34,7 +34,7 @@ def at(server: Simulator, loaded: Loaded, **overrides: Json) -> Loaded:
 async def begun(server: Simulator, loaded: Loaded, records: int) -> None:
     """Run the first `records` of an input, and begin with no more."""
     run = at(server, loaded, limit=records)
-    assert (await pipeline.run(run)).exit_code == 0
+    assert (await pipeline.arun(run)).exit_code == 0
 
 
 async def test_what_is_settled_is_neither_counted_nor_paid_for_again(tmp_path: Path, server: Simulator) -> None:

@@ -43,7 +43,18 @@ def test_it_prints_its_address_serves_and_stops_when_told(number: signal.Signals
         running.send_signal(number)
         out, err = running.communicate(timeout=20)
 
-    assert (status, running.returncode, out, err) == (200, 0, "", "")
+    assert (status, running.returncode, out) == (200, 0, "")
+    assert err == f"Until Ctrl-C. To lead runs here: export OPENAI_BASE_URL={url}\n"
+
+
+def test_a_port_that_is_taken_is_refused() -> None:
+    with process() as (_, url):
+        port = url.rpartition(":")[2].removesuffix("/v1")
+        with process("--port", port) as (refused, _):
+            _, err = refused.communicate(timeout=20)
+
+    assert refused.returncode != 0
+    assert f"cannot serve on 127.0.0.1:{port}: address already in use; --port 0 takes a free port" in err
 
 
 def test_the_bill_of_a_killed_simulator_is_right(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.earlier import Where
 from pipeline.errors import StateMismatch, UsageError
 from pipeline.storage.checkpoint import open_ledger, open_output
 from pipeline.storage.entries import Bury
@@ -151,7 +152,7 @@ def test_dead_letters_that_were_retried_are_kept_in_one_file(tmp_path: Path) -> 
         write_dead_letters(ledger, places)
         written.append(places.errors.read_bytes())
         with ledger.transaction():
-            ledger.revive([])
+            ledger.revive(Where())
         write_dead_letters(ledger, places)
         assert not places.errors.exists()
     with places.old_errors.open("rb") as file:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.identity import LineIdentity, line_identity
+from pipeline.earlier import Where
 from pipeline.errors import BudgetReached, StateMismatch, UsageError
 from pipeline.storage.bitmap import Bitmap
 from pipeline.storage.checkpoint import open_ledger
@@ -112,7 +113,7 @@ def test_revived_dead_letters_are_open_again(tmp_path: Path) -> None:
     ledger, log, _ = open_both(places_in(tmp_path))
     ledger.commit([Bury([dead(1, "timeout"), dead(2, "rejected"), dead(3, "timeout")])], [], log)
     with ledger.transaction():
-        revived = ledger.revive(["timeout"])
+        revived = ledger.revive(Where(codes=["timeout"]))
 
     assert revived == 2
     assert [line for line in (1, 2, 3) if line in ledger.done] == [2]
@@ -249,7 +250,7 @@ def test_all_dead_letters_come_back_whole_and_can_be_revived(tmp_path: Path) -> 
     ledger.commit([lost(1), Bury(letters)], [], log)
     found = list(ledger.dead_letters())
     with ledger.transaction():
-        revived = ledger.revive([])
+        revived = ledger.revive(Where())
     close_both(ledger, log)
     again = Ledger.open(places.ledger)
 
@@ -295,7 +296,7 @@ def test_a_revived_record_has_no_past(tmp_path: Path) -> None:
     ledger.commit([lost(1)], [], log)
     ledger.commit([Bury([dead(4)])], [], log)
     with ledger.transaction():
-        ledger.revive([])
+        ledger.revive(Where())
 
     assert ledger.ambiguous == {}
     close_both(ledger, log)

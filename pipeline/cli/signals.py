@@ -1,4 +1,4 @@
-"""The event loop of a command, and the signals that end it."""
+"""The signals that end a command."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from pipeline.cli.process import ignore_questions
 
-_T = TypeVar("_T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -20,20 +19,6 @@ class Interruptible(Protocol):
 
     def interrupt(self, signal_number: int) -> None:
         """The first call drains, the second ends at once."""
-
-
-def run_loop(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run `work` on the fastest event loop there is, and return its result."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(work)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - not on every platform
-    except ModuleNotFoundError:
-        return None
-    return uvloop.new_event_loop
 
 
 @contextlib.contextmanager

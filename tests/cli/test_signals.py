@@ -5,7 +5,8 @@ import sys
 
 PROGRAM = """
 import asyncio, os, signal
-from pipeline.cli.loop import run_loop, signals_to
+from pipeline.cli.signals import signals_to
+from pipeline.loop import run_loop
 
 class Deaf:
     def __init__(self):
@@ -42,7 +43,8 @@ def test_the_first_signal_is_answered_once() -> None:
 ASKED = """
 import os, signal, asyncio
 from pipeline.cli.process import prepare
-from pipeline.cli.loop import run_loop, signals_to
+from pipeline.cli.signals import signals_to
+from pipeline.loop import run_loop
 
 prepare()
 os.kill(os.getpid(), signal.SIGUSR1)
