@@ -92,7 +92,7 @@ def _estimate(loaded: Loaded, wanted: bool | None) -> Estimate | None:
     if wanted is None:
         wanted = path.is_file() and path.stat().st_size <= _PLANNED_UNASKED
     try:
-        plan = plan_of(loaded) if wanted else None
+        plan = plan_of(loaded, fresh=True) if wanted else None
     except PipelineError:
         return None  # the input may be gone, or no longer as it was
     return Estimate(plan.cost_nusd, plan.cost_bound_nusd) if plan is not None and plan.cost_nusd else None
