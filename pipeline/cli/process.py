@@ -44,7 +44,7 @@ def prepare() -> None:
 def program() -> str:
     """Return what to type to start this program: its name, or its path where a shell would not find it by that."""
     typed = Path(sys.argv[0])
-    if typed.name != _NAME:
+    if typed.name != _NAME or not typed.exists():
         return _NAME  # started as a module, or by another program
     from shutil import which  # noqa: PLC0415 - brings all of compression
 
