@@ -12,15 +12,17 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from pipeline.assembly import Parts, assemble, places_of
 from pipeline.backends.base import Backend
 from pipeline.backends.endpoint import Endpoint
 from pipeline.backends.http import HttpBackend
+from pipeline.claims import claim
 from pipeline.clock import SystemClock
-from pipeline.config import Loaded, fingerprint, shutdown_before, values
+from pipeline.config import Loaded, fingerprint, shutdown_warning
 from pipeline.core.backoff import RetryBudget, RetryPolicy
 from pipeline.core.circuit import CircuitPolicy
 from pipeline.core.deadline import drain_within
@@ -39,42 +41,34 @@ from pipeline.middleware.retry import Retry
 from pipeline.middleware.throttle import Throttle
 from pipeline.middleware.trace import Trace
 from pipeline.middleware.validation import Validation
+from pipeline.naming import about, name_of
 from pipeline.notifying import audience
 from pipeline.observers.notify import Notifier
 from pipeline.observers.pacing import Plan
-from pipeline.observers.recorded import About, Setting
 from pipeline.observers.recorder import Recorder
 from pipeline.observers.snapshot import Snapshot
-from pipeline.observers.spending import RunName
 from pipeline.observers.status import Status
 from pipeline.observers.summary import Summary
 from pipeline.observers.tally import Tally
 from pipeline.observers.watchdog import Watchdog
-from pipeline.same_input import Known, input_mark, refuse_lost_list
-from pipeline.secret import redact_patterns
-from pipeline.sources import is_nothing_to_do, open_source, refuse_bad_lines, taking
+from pipeline.same_input import Known, input_mark
+from pipeline.sources import is_nothing_to_do, list_files, open_source, refuse_bad_lines, share_read, taking
 from pipeline.storage.checkpoint import open_ledger, open_output
 from pipeline.storage.commit import Journal
-from pipeline.storage.commitments import Commitments
 from pipeline.storage.deliveries import deliver_log, deliver_output
 from pipeline.storage.delivery import Delivery
-from pipeline.storage.file_list import read_list, write_list
 from pipeline.storage.filesystem import refuse_network
 from pipeline.storage.finish import finish, set_aside, write_dead_letters
 from pipeline.storage.ledger import Ledger
 from pipeline.storage.lines import Page
-from pipeline.storage.repair import Repaired, repair
-from pipeline.storage.several import Files
+from pipeline.storage.repair import repair
 from pipeline.storage.shared_limits import SharedLimits
 from pipeline.storage.source import Source
 from pipeline.storage.state import Lock, Places, make_private
 from pipeline.storage.takers import Follower, Taker
-from pipeline.storage.usage_file import UsageLogError, usage_log_path
 from pipeline.types import BadLine, Record
 from pipeline.watching import Watch
 
-_LONGEST_RUN = 7 * 86_400.0
-"""Seconds that a run without a deadline is taken to last at most: nothing has been read yet that would tell."""
 _PROOF = 2.0
 """Seconds that the first request of a run goes alone: a wrong key costs one request, a slow server no time."""
 
@@ -118,7 +112,7 @@ class Run:
         self._clock = SystemClock()
         self._tally = Tally(self._clock.monotonic)
         self.observers = Observers([self._tally])
-        self._status = Status(_name(loaded), places_of(loaded), self._tally, self._clock, loaded.environ)
+        self._status = Status(name_of(loaded), places_of(loaded), self._tally, self._clock, loaded.environ)
         self._notifier = Notifier(audience(loaded), self.observers, self._status.summary, self._clock.now)
         self.observers.add(self._notifier, RunStarted, SoftBudgetReached)
         self._watch = Watch(loaded, self._status, self.observers)
@@ -221,13 +215,14 @@ class Run:
         if self._earlier.fresh:
             set_aside(places, files=not self._loaded.config.input.since_last)
         elif self._earlier.repair:
-            self._say_repaired(await asyncio.to_thread(repair, places, fingerprint(self._loaded)))
+            repaired = await asyncio.to_thread(repair, places, fingerprint(self._loaded))
+            self.observers.see(Notice("warning", str(repaired)))
         ledger = open_ledger(places, fingerprint(self._loaded))
         stack.callback(ledger.close)
         ledger.budget.cap, ledger.budget.soft = parts.cap_nusd, parts.soft_nusd
         self._status.opened(ledger, parts.prices, capped=bool(parts.caps))
         if source.files is not None:
-            source = await self._list_files(stack, source.files, ledger, places) or source
+            source = await list_files(source, ledger, places, partial(self._open, stack))
         known = Known(source, ledger, places, self._loaded.config.limit)
         same_input = await known.is_unchanged(self.observers, accept=self._earlier.accept_changes)
         if ledger.meta["phase"] != "complete" or not same_input or self._earlier.retry is not None:
@@ -248,33 +243,13 @@ class Run:
         """Who takes the results, if anybody does."""
         return self._delivery or self._follower
 
-    def _warn_of_shutdown(self) -> None:
-        """Say so where the model is switched off before the run can be expected to have ended."""
-        config, now = self._loaded.config, datetime.now(UTC)
-        end = now + timedelta(seconds=config.deadline or _LONGEST_RUN)
-        shutdown = shutdown_before(self._loaded, config.model, end) if config.model is not None else None
-        if shutdown is not None:
-            self.observers.see(Notice("warning", shutdown.warning(now.date())))
-
     async def _open(self, stack: ExitStack) -> Source:
         return stack.enter_context(await asyncio.to_thread(open_source, self._loaded, self._earlier))
 
-    async def _list_files(self, stack: ExitStack, files: Files, ledger: Ledger, places: Places) -> Source | None:
-        """Write down which files are read; return a newer view of them where another run took some meanwhile."""
-        refuse_lost_list(ledger, places)
-        newer = None if read_list(places.files) == files.known else await self._open(stack)
-        if newer is not None and newer.files is not None:
-            files = newer.files
-        write_list(places.files, files.stretches)
-        return newer
-
-    def _say_repaired(self, repaired: Repaired) -> None:
-        text = f"the ledger was rebuilt from {repaired.records} results, ${repaired.spent_nusd / 1e9:.6f} spent"
-        lost = "" if repaired.ledger_was_readable else "; what was in flight may have been billed and is not known"
-        self.observers.see(Notice("warning", text + lost))
-
     async def _work(self, parts: Parts, source: Source, ledger: Ledger, places: Places, stack: ExitStack) -> None:
-        self._warn_of_shutdown()
+        shutdown = shutdown_warning(self._loaded, datetime.now(UTC))
+        if shutdown is not None:
+            self.observers.see(Notice("warning", shutdown))
         _, log, recovered = open_output(ledger, places)
         stack.callback(log.close)
         if recovered.torn:
@@ -283,9 +258,9 @@ class Run:
             ledger.set_meta(input=input_mark(source, self._loaded.config.limit))
             if self._earlier.retry is not None and not ledger.revive(self._earlier.retry) and ledger.failed:
                 self.observers.see(Notice("warning", f"none of the {ledger.failed} dead letters is meant by --where"))
-        recorder = Recorder(places.history, _about(self._loaded, parts), ledger, self._tally, self._clock)
+        recorder = Recorder(places.history, about(self._loaded, parts), ledger, self._tally, self._clock)
         self.observers.add(recorder, *Recorder.KINDS)
-        ledger.commitments = await self._commitments(parts, ledger, places)
+        ledger.commitments = await asyncio.to_thread(claim, self._loaded, parts.caps, ledger, places.lock)
         if self._stdout is not None:
             order = self._loaded.config.output.order
             self._delivered(deliver_log(ledger, places, order, self._stdout, self._stop), stack)
@@ -313,20 +288,6 @@ class Run:
         if not complete or ledger.done.total != ledger.records_read:
             raise StateMismatch(f"{ledger.records_read - ledger.done.total} records have no outcome: run again")
         await asyncio.to_thread(finish, ledger, log, places, self._loaded.config.output.order, _lines(ledger))
-
-    async def _commitments(self, parts: Parts, ledger: Ledger, places: Places) -> Commitments | None:
-        """This run's claims under monthly caps; None where there are none to keep."""
-        if not parts.caps:
-            return None
-        config = self._loaded.config
-        try:
-            path = usage_log_path(self._loaded.environ)
-        except UsageLogError as error:
-            raise UsageError(f"a monthly cap cannot be kept: {error}") from error
-        commitments = Commitments(path, parts.caps, ledger.name, config.endpoint, places.lock)
-        if config.model is None or parts.caps.on(config.model):
-            await asyncio.to_thread(commitments.begin, ledger.needs())
-        return commitments
 
     async def _send(self, parts: Parts, source: Source, ledger: Ledger, journal: Journal, recorder: Recorder) -> bool:
         config = self._loaded.config
@@ -418,7 +379,7 @@ class Run:
             async for page in source.pages(known, ledger.complete_chunk):
                 if self._follower is not None:
                     await self._follower.room.wait()
-                self._status.read(_share_read(page, source.line_bytes, self._loaded.config.limit))
+                self._status.read(share_read(page, source.line_bytes, self._loaded.config.limit))
                 if self._delivery is not None and page.chunk.blank:
                     self._delivery.pass_over(blank_lines(page.lines, page.first_line))
                 yield page
@@ -439,43 +400,6 @@ class Run:
 async def run(loaded: Loaded, earlier: Earlier = CARRY_ON) -> Summary:
     """Run a config to its end, or to what stops it. Arguments as `Run`; JobStopped is in the summary, not raised."""
     return await Run(loaded, earlier).execute()
-
-
-def _share_read(page: Page, size: int | None, limit: int | None) -> float | None:
-    """How much of the input has been read with `page`: by its bytes, or by the lines that are wanted of it."""
-    shares = [page.chunk.end / size] if size else []
-    shares += [page.last_line / limit] if limit else []
-    return min(1.0, max(shares)) if shares else None
-
-
-def _name(loaded: Loaded) -> RunName:
-    config, limits = loaded.config, loaded.config.limits
-    return RunName(
-        config=str(loaded.path.absolute()),
-        job=config.job,
-        name=config.name,
-        endpoint=config.endpoint,
-        model=config.model or "",
-        tags=tuple(f"{key}={value}" for key, value in sorted(config.tags.items())),
-        rpm=limits.rpm,
-        tpm=limits.tpm,
-    )
-
-
-def _about(loaded: Loaded, parts: Parts) -> About:
-    config, limits = loaded.config, parts.limits
-    return About(
-        model=config.model or "",
-        endpoint=config.endpoint,
-        rpm=limits.rpm,
-        tpm=limits.tpm,
-        concurrency=limits.concurrency,
-        max_items=parts.max_items,
-        rates=parts.prices.rates(config.model, time.time()) if config.model else None,
-        settings=[Setting(key, redact_patterns(value), str(origin)) for key, value, origin in values(loaded)],
-        caps=parts.caps.all,
-        cap_keys=parts.caps.keys,
-    )
 
 
 def _lines(ledger: Ledger) -> int:

@@ -10,12 +10,15 @@ from pipeline.assembly import places_of
 from pipeline.config import Config, Loaded
 from pipeline.earlier import CARRY_ON, Earlier
 from pipeline.errors import UsageError
-from pipeline.storage.file_list import read_list
+from pipeline.same_input import refuse_lost_list
+from pipeline.storage.file_list import read_list, write_list
 from pipeline.storage.filesystem import refuse_network
+from pipeline.storage.ledger import Ledger
+from pipeline.storage.lines import Page
 from pipeline.storage.opening import MISSING, shown
 from pipeline.storage.several import Pattern, Stretch, is_several
 from pipeline.storage.source import Source
-from pipeline.storage.state import Lock, make_private
+from pipeline.storage.state import Lock, Places, make_private
 from pipeline.storage.survey import survey
 from pipeline.storage.taken import Taken
 
@@ -59,6 +62,33 @@ def _others(taken: Taken | None, own: Sequence[Stretch]) -> list[Stretch]:
     """What other runs have taken: an output that is begun anew takes its own files again."""
     ours = {(stretch.name, stretch.start) for stretch in own}
     return [each for each in (taken.files if taken is not None else ()) if (each.name, each.start) not in ours]
+
+
+async def list_files(source: Source, ledger: Ledger, places: Places, again: Callable[[], Awaitable[Source]]) -> Source:
+    """Write down which files an input is read from, and return it: a newer view, where another run took some meanwhile.
+
+    Args:
+        source: An input of several files, opened before the lock was held.
+        ledger: Of its output.
+        places: Where that lies.
+        again: Opens the input once more.
+
+    Raises:
+        StateMismatch: The list that earlier runs wrote is lost.
+    """
+    refuse_lost_list(ledger, places)
+    if source.files is not None and read_list(places.files) != source.files.known:
+        source = await again()
+    if source.files is not None:
+        write_list(places.files, source.files.stretches)
+    return source
+
+
+def share_read(page: Page, size: int | None, limit: int | None) -> float | None:
+    """Return how much of the input has been read with `page`: by its bytes, or by the lines that are wanted of it."""
+    shares = [page.chunk.end / size] if size else []
+    shares += [page.last_line / limit] if limit else []
+    return min(1.0, max(shares)) if shares else None
 
 
 def is_nothing_to_do(error: UsageError, config: Config) -> bool:

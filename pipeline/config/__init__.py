@@ -11,7 +11,7 @@ from pipeline.config.loading import Loaded, load
 from pipeline.config.mail_server import mail_server
 from pipeline.config.origin import Origin
 from pipeline.config.schema import schema
-from pipeline.config.shutdowns import Shutdown, shutdown_before
+from pipeline.config.shutdowns import Shutdown, shutdown_before, shutdown_warning
 from pipeline.config.template import compile_template
 from pipeline.config.variables import read_dotenv
 
@@ -35,6 +35,7 @@ __all__ = [
     "schema",
     "show",
     "shutdown_before",
+    "shutdown_warning",
     "values",
     "variable_of",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +30,9 @@ def _day(value: str) -> str:
 
 
 Day = Annotated[str, AfterValidator(_day)]
+
+_LONGEST_RUN = 7 * 86_400.0
+"""Seconds that a run without a deadline is taken to last at most: nothing has been read yet that would tell."""
 
 
 class Entry(Group):
@@ -59,6 +62,17 @@ class Shutdown:
         when = f"was to be switched off on {self.day}" if gone else f"is switched off on {self.day}"
         use = f": {self.replacement} replaces it" if self.replacement else ""
         return f"model {self.model} {when}{use} ({FILE}, {self.checked})"
+
+
+def shutdown_warning(loaded: Loaded, now: datetime) -> str | None:
+    """Return what to say where the config's model is switched off before a run can be expected to have ended.
+
+    Raises:
+        UsageError: As `shutdown_before`.
+    """
+    model, end = loaded.config.model, now + timedelta(seconds=loaded.config.deadline or _LONGEST_RUN)
+    shutdown = shutdown_before(loaded, model, end) if model is not None else None
+    return shutdown.warning(now.date()) if shutdown is not None else None
 
 
 def shutdown_before(loaded: Loaded, model: str, end: datetime) -> Shutdown | None:

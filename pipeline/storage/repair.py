@@ -37,6 +37,11 @@ class Repaired(NamedTuple):
     """Of the old ledger, what was in flight included; 0 where it could not be read."""
     ledger_was_readable: bool
 
+    def __str__(self) -> str:
+        text = f"the ledger was rebuilt from {self.records} results, ${self.spent_nusd / 1e9:.6f} spent"
+        lost = "" if self.ledger_was_readable else "; what was in flight may have been billed and is not known"
+        return text + lost
+
 
 class _Lines:
     """The result lines that a new ledger is built from."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.runner import _share_read
+from pipeline.sources import share_read
 from pipeline.storage.lines import Chunk, Page
 
 PAGE = Page(11, [b"{}"] * 10, Chunk(0, 0, 250, 20, 0, b""))
@@ -17,4 +17,4 @@ PAGE = Page(11, [b"{}"] * 10, Chunk(0, 0, 250, 20, 0, b""))
 def test_the_share_that_is_read_is_of_the_bytes_or_of_the_lines_that_are_wanted(
     size: int | None, limit: int | None, share: float | None
 ) -> None:
-    assert _share_read(PAGE, size, limit) == share
+    assert share_read(PAGE, size, limit) == share
