@@ -27,7 +27,6 @@ from pipeline.observers.metrics import Metrics
 from pipeline.observers.progress import Pace, Trouble
 from pipeline.observers.status import Status
 from pipeline.observers.summary import Summary
-from pipeline.observers.traces import Traced, Traces
 from pipeline.storage.line_file import LineFile
 from pipeline.storage.metrics_file import MetricsFile
 
@@ -125,7 +124,12 @@ class Watch:
             return
         # The library reads the process's variables only, and a `.env` may have some.
         os.environ |= {name: value for name, value in environ.items() if name.startswith("OTEL_")}
-        traces = Traces(_traced(self._loaded), self._spans_lost)
+        from pipeline.observers.traces import Traced, Traces  # noqa: PLC0415 - wanted by few
+
+        config, address = self._loaded.config, urlsplit(self._loaded.endpoint.base_url)
+        port = address.port or (443 if address.scheme == "https" else 80)
+        traced = Traced(config.job, config.name, self._loaded.endpoint.provider, address.hostname or "", port)
+        traces = Traces(traced, self._spans_lost)
         self.exchanges.append(self._place("spans", traces.write, traces.close).put)
 
     def _spans_lost(self, spans: int) -> None:
@@ -193,12 +197,6 @@ def _traces_wanted(environ: Mapping[str, str]) -> bool:
     endpoint = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     disabled = environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     return bool(endpoint) and not disabled and environ.get("OTEL_TRACES_EXPORTER", "otlp") in {"", "otlp"}
-
-
-def _traced(loaded: Loaded) -> Traced:
-    config, address = loaded.config, urlsplit(loaded.endpoint.base_url)
-    port = address.port or (443 if address.scheme == "https" else 80)
-    return Traced(config.job, config.name, loaded.endpoint.provider, address.hostname or "", port)
 
 
 def _encoded(line: str) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -148,6 +147,8 @@ def _tls(ca_file: str | None) -> ssl.SSLContext:
 
 def _proxy(url: URL) -> str | None:
     """Return the environment's proxy for `url`; aiohttp's own look-up would read ~/.netrc with it."""
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - brings e-mail, which only proxies are worth
+
     if url.host is None or proxy_bypass(url.host):
         return None
     return getproxies().get(url.scheme)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
-from click.shell_completion import CompletionItem
 
 from pipeline.cli.examples import show_examples_first
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMPLETING = "_PIPELINE_COMPLETE"
 """The variable by which a shell asks for completions; click derives it from the program's name."""
@@ -70,6 +72,8 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:  # noqa: ARG002 - as above
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - wanted where a key was pressed
+
         found = {name: entry for name, entry in COMMANDS.items() if name.startswith(incomplete)}
         return [CompletionItem(name, help=entry.short_help) for name, entry in found.items()]
 

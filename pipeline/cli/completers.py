@@ -7,24 +7,34 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
 from pipeline.builtin_files import builtin, config_home
 from pipeline.cli.keys import config_keys
 
-Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]
 
 _NO_CONFIGS = {"endpoints.yaml", "models.yaml", "prices.yaml"}
 _MOST = 200
 _TOP_KEY = re.compile(r"^([A-Za-z0-9_][\w.-]*)\s*:", re.MULTILINE)
 
 
+def _item(value: str, *, kind: str = "plain") -> CompletionItem[str]:
+    """Return what may stand in place of the word that is typed."""
+    from click.shell_completion import CompletionItem  # noqa: PLC0415 - wanted where a key was pressed, by no command
+
+    return CompletionItem(value, kind)
+
+
 def configs(_context: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem[str]]:
     """Complete a config: YAML files by that beginning, also one folder down; any file where there are none."""
-    found = [CompletionItem(str(path)) for path in islice(_yaml_files(text), _MOST)]
-    return found or [CompletionItem(text, type="file")]
+    found = [_item(str(path)) for path in islice(_yaml_files(text), _MOST)]
+    return found or [_item(text, kind="file")]
 
 
 def _yaml_files(text: str) -> Iterator[Path]:
@@ -43,8 +53,8 @@ def paths(kind: str | None) -> Completer | None:
     """Return what completes an option with the metavar `kind`: FILE or DIR."""
     if kind not in {"FILE", "DIR"}:
         return None
-    type_ = "file" if kind == "FILE" else "dir"
-    return lambda _context, _parameter, text: [CompletionItem(text, type=type_)]
+    kind_of_path = "file" if kind == "FILE" else "dir"
+    return lambda _context, _parameter, text: [_item(text, kind=kind_of_path)]
 
 
 def assignments(context: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem[str]]:
@@ -52,9 +62,9 @@ def assignments(context: click.Context, _parameter: click.Parameter, text: str) 
     key, equals, value = text.partition("=")
     known = config_keys()
     if not equals:
-        return [CompletionItem(f"{each}=") for each in known if each.startswith(key)]
+        return [_item(f"{each}=") for each in known if each.startswith(key)]
     words = endpoints(context) if key == "endpoint" else known.get(key, ())
-    return [CompletionItem(f"{key}={word}") for word in words if word.startswith(value)]
+    return [_item(f"{key}={word}") for word in words if word.startswith(value)]
 
 
 def endpoints(context: click.Context) -> list[str]:

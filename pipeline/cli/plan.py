@@ -11,7 +11,6 @@ import click
 
 from pipeline.cli.flags import config_and_flags, overrides
 from pipeline.cli.load import load_config
-from pipeline.cli.plan_block import plan_block
 from pipeline.cli.reading import Reading
 from pipeline.cli.streams import say
 from pipeline.events import Observers
@@ -52,6 +51,8 @@ def show_plan(
 ) -> int:
     """Print the plan on stdout. The arguments are those of `plan_of`."""
     made = plan_of(loaded, sample=sample, fresh=fresh, period=period)
+    from pipeline.cli.plan_block import plan_block  # noqa: PLC0415 - `run` need not wait for it
+
     say(json.dumps(made.as_dict()) if as_json else plan_block(made), err=False)
     return 0
 

@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dotenv import dotenv_values
 from pydantic import BaseModel
 
 from pipeline.config.document import read_text
@@ -27,6 +26,8 @@ def read_dotenv(path: Path) -> Mapping[str, str]:
     """
     if not path.is_file():
         return {}
+    from dotenv import dotenv_values  # noqa: PLC0415 - few configs have such a file
+
     values = dotenv_values(stream=io.StringIO(read_text(path)), interpolate=False)
     return {name: value for name, value in values.items() if value}
 

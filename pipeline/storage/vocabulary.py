@@ -11,7 +11,6 @@ import hashlib
 import os
 import tempfile
 import threading
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -156,6 +155,8 @@ def fetch(url: str, seconds: float = 5.0) -> bytes | None:
 
     The exchange has a daemon thread of its own, since no timeout of a socket bounds a whole download.
     """
+    import urllib.request  # noqa: PLC0415 - brings HTTP and e-mail, which hardly anybody needs
+
     received: list[bytes] = []
 
     def exchange() -> None:
