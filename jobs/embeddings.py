@@ -66,20 +66,23 @@ class Embeddings:
         vectors = [read_vector(entry.get("embedding"), narrow=narrow) for entry in entries]
         length = asked or usual_length(vectors)
         if templated:
-            entries = [self._shown(*pair) for pair in zip(entries, vectors, strict=True)]
+            pairs = zip(entries, vectors, strict=True)
+            return [bad_vector((vector,), length, asked) or self._shown(entry, vector) for entry, vector in pairs]
         ends = list(accumulate(counts))
         parts = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
         return [bad_vector(vectors[part], length, asked) or _answer(entries[part]) for part in parts]
 
     def fields(self, answer: Mapping[str, Json]) -> Mapping[str, Json]:
-        return {"embedding": answer["data"][0]["embedding"]}
+        return {"embedding": answer["embedding"]}
 
     def _shown(self, entry: Mapping[str, Json], vector: Vector | None) -> Mapping[str, Json]:
+        """The result field of a vector that is good."""
         if self._spec.vectors == "floats":
-            return {**entry, "embedding": vector}
-        if vector is None or isinstance(entry["embedding"], str):
-            return entry
-        return {**entry, "embedding": pybase64.b64encode(np.asarray(vector).tobytes()).decode()}
+            return {"embedding": vector}
+        shown = entry["embedding"]
+        return {
+            "embedding": shown if isinstance(shown, str) else pybase64.b64encode(np.asarray(vector).tobytes()).decode()
+        }
 
 
 def _answer(entries: Sequence[Mapping[str, Json]]) -> Mapping[str, Json]:

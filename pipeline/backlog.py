@@ -60,7 +60,8 @@ class Backlog:
     def close(self) -> None:
         """No further batch will be added, though pieces may be given back."""
         self._closed = True
-        self._wake(len(self._takers))
+        if not self._taken and not self._batches:
+            self._wake(len(self._takers))
 
     def take(self) -> Batch | None:
         """Return the next batch, of which `done` must be said; None where none waits: then `get`."""

@@ -50,6 +50,7 @@ def execute(execution: Execution) -> int:
     if execution.ask:
         confirm(execution.loaded, execution.earlier)
     summary = run_loop(watched(execution))
+    gc.freeze()  # nor at the end of the process
     if execution.shown.as_json:
         say(json.dumps(summary), err=to_stdout)
     code: int = summary["exit_code"]

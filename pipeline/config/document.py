@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
+from ruamel.yaml.events import CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
@@ -100,8 +101,8 @@ def parse_value(text: str) -> Json:
 
 def _parse(text: str) -> tuple[Json, Mapping[Loc, int]]:
     try:
-        _refuse_excess(text)
         yaml = YAML(typ="safe", pure=True)
+        yaml.Composer = _BoundedComposer
         # An anchor may be defined twice; the warning would be printed in the midst of ours.
         yaml.composer.warn_double_anchors = False
         root = yaml.compose(text)
@@ -120,15 +121,22 @@ def _parse(text: str) -> tuple[Json, Mapping[Loc, int]]:
     return (None if root is None else builder.build(root, (), 0)), builder.lines
 
 
-def _refuse_excess(text: str) -> None:
-    """Stop before the composer recurses into it or holds all of it."""
-    depth = 0
-    for number, event in enumerate(YAML(typ="safe", pure=True).parse(text)):
-        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-        if depth > MOST_DEPTH:
-            raise NotYamlError(event.start_mark.line + 1, f"is nested deeper than {MOST_DEPTH} levels")
-        if number > 2 * MOST_VALUES:
+class _BoundedComposer(Composer):
+    """Stops before it recurses too deeply or holds too much."""
+
+    _depth = _nodes = 0
+
+    def compose_node(self, parent: Node | None, index: object) -> Node:
+        event = self.parser.peek_event()
+        self._nodes += 1
+        if self._nodes > 2 * MOST_VALUES:
             raise NotYamlError(event.start_mark.line + 1, f"holds more than {MOST_VALUES:,} values")
+        self._depth += 1
+        if self._depth > MOST_DEPTH and isinstance(event, CollectionStartEvent):
+            raise NotYamlError(event.start_mark.line + 1, f"is nested deeper than {MOST_DEPTH} levels")
+        node: Node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 class _Builder:
