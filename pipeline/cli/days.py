@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from datetime import UTC, date, datetime, timedelta
 
 import click
 
 _DAYS_AGO = re.compile(r"(\d{1,5})d", re.ASCII)
+_MONTH = re.compile(r"\d{4}-\d{2}", re.ASCII)
 
 
-def day(_context: click.Context, _option: click.Parameter, text: str | None) -> date | None:
-    """Return the day (UTC) that an option names: `2026-11-01`, or `7d` for seven days ago."""
+def first_day(_context: click.Context, _option: click.Parameter, text: str | None) -> date | None:
+    """Return the first day (UTC) that an option names: `2026-11-01`, the month `2026-11`, or `7d` for a week ago."""
+    return None if text is None else _day(f"{text}-01" if _MONTH.fullmatch(text) else text)
+
+
+def last_day(_context: click.Context, _option: click.Parameter, text: str | None) -> date | None:
+    """Return the last day that an option names, in the words of `first_day`."""
     if text is None:
         return None
+    if not _MONTH.fullmatch(text):
+        return _day(text)
+    first = _day(f"{text}-01")
+    return first.replace(day=monthrange(first.year, first.month)[1])
+
+
+def _day(text: str) -> date:
     ago = _DAYS_AGO.fullmatch(text)
     try:
         return datetime.now(UTC).date() - timedelta(days=int(ago[1])) if ago else date.fromisoformat(text)
     except (ValueError, OverflowError):
-        raise click.BadParameter(f"{text!r} is no day: write 2026-11-01, or 7d for the last seven days") from None
+        raise click.BadParameter(
+            f"{text!r} is no day: write 2026-11-01, 2026-11, or 7d for the last seven days"
+        ) from None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.days import day
+from pipeline.cli.days import first_day, last_day
 from pipeline.cli.streams import say
 from pipeline.cli.table import table
 from pipeline.core.reconcile import Comparison, Quantity, Verdict
@@ -42,8 +42,10 @@ def _share(_context: click.Context, _option: click.Parameter, text: str) -> Frac
 
 @click.command(short_help="Compare the usage log with a provider's usage export.")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--since", callback=day, metavar="DATE", help="From this day (UTC) on; else from the export's first.")
-@click.option("--until", callback=day, metavar="DATE", help="To this day; else to the export's last.")
+@click.option(
+    "--since", callback=first_day, metavar="DATE", help="From this day (UTC) on; else from the export's first."
+)
+@click.option("--until", callback=last_day, metavar="DATE", help="To this day; else to the export's last.")
 @click.option(
     "--tolerance",
     callback=_share,

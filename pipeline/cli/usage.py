@@ -13,7 +13,7 @@ from typing import get_args
 import click
 from click.core import ParameterSource
 
-from pipeline.cli.days import day
+from pipeline.cli.days import first_day, last_day
 from pipeline.cli.reconcile import reconcile
 from pipeline.cli.streams import say
 from pipeline.cli.table import table
@@ -30,38 +30,45 @@ _HEAD = (
 
 @click.group(invoke_without_command=True)
 @click.option("--by", type=click.Choice(get_args(Grouping)), default="day", show_default=True, help="One row for each.")
-@click.option("--since", callback=day, metavar="DATE", help="From this day (UTC) on: 2026-11-01, or 7d.")
+@click.option("--since", callback=first_day, metavar="DATE", help="From this day (UTC) on: 2026-11-01, 2026-11, or 7d.")
+@click.option("--until", callback=last_day, metavar="DATE", help="To this day, or to the end of this month.")
 @click.option("--csv", "as_csv", is_flag=True, help="Rows on stdout, money in nano-USD.")
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout, money in nano-USD.")
 @click.pass_context
-def usage(context: click.Context, by: Grouping, since: date | None, as_csv: bool, as_json: bool) -> None:
+def usage(
+    context: click.Context, by: Grouping, since: date | None, until: date | None, as_csv: bool, as_json: bool
+) -> None:
     """Show what all jobs have spent, from the usage log.
 
     With --by tag a job counts in full under each of its tags, so the rows may add up to more than the total. Saved is
     what cached input would have cost more at the full price. Runs are kept apart for 400 days, then by month.
 
-    Example: pipeline usage --by model --since 30d
+    Examples:
+      pipeline usage --by model --since 30d
+      pipeline usage --by job --since 2026-10 --until 2026-10
     """
     if context.invoked_subcommand is not None:
         _refuse_own_options(context)
         return
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
+    if since and until and until < since:
+        raise click.UsageError(f"there is no day from {since} to {until}")
     try:
         log = UsageLog(usage_log_path(os.environ))
-        rows = log.totals(by, since)
+        rows = log.totals(by, since, until)
         # No request stands in two rows, except under two tags.
-        total = log.total(since) if by == "tag" else _sum(rows)
+        total = log.total(since, until) if by == "tag" else _sum(rows)
     except UsageLogError as error:
         raise StorageFailed(str(error)) from error
     if as_json:
-        say(json.dumps(_as_dict(by, since, rows, total)), err=False)
+        say(json.dumps(_as_dict(by, since, until, rows, total)), err=False)
     elif as_csv:
         say(_as_csv(by, rows), err=False)
     elif rows:
         say(_as_table(by, rows, total), err=False)
     else:
-        say("The usage log holds nothing" + (f" since {since}." if since else " yet."))
+        say(f"The usage log holds nothing{_between(since, until)}.")
 
 
 usage.add_command(reconcile)
@@ -75,16 +82,23 @@ def _refuse_own_options(context: click.Context) -> None:
             )
 
 
+def _between(since: date | None, until: date | None) -> str:
+    return (f" since {since}" if since else "") + (f" until {until}" if until else "") or " yet"
+
+
 def _sum(rows: Sequence[UsageTotal]) -> UsageTotal:
     numbers: list[tuple[int, ...]] = [row[1:] for row in rows] or [(0,) * (len(UsageTotal._fields) - 1)]
     return UsageTotal("total", *(sum(column) for column in zip(*numbers, strict=True)))
 
 
-def _as_dict(by: str, since: date | None, rows: Sequence[UsageTotal], total: UsageTotal) -> dict[str, object]:
+def _as_dict(
+    by: str, since: date | None, until: date | None, rows: Sequence[UsageTotal], total: UsageTotal
+) -> dict[str, object]:
     return {
         "schema_version": 1,
         "by": by,
         "since": since.isoformat() if since else None,
+        "until": until.isoformat() if until else None,
         "rows": [row._asdict() for row in rows],
         "total": total._asdict(),
     }

@@ -40,7 +40,7 @@ _TOTALS = """
 SELECT {key} AS grouped, sum(requests), sum(input), sum(cached), sum(cache_write), sum(output), sum(reasoning),
     sum(iif(kind = 'ok', cost_nusd, 0)), sum(iif(kind = 'retried', cost_nusd, 0)),
     sum(iif(kind = 'unknown', cost_nusd, 0)), sum(unpriced), sum(saved_nusd)
-FROM {tables} WHERE day >= ? GROUP BY {order} ORDER BY {order}
+FROM {tables} WHERE day BETWEEN ? AND ? GROUP BY {order} ORDER BY {order}
 """
 
 _RECORDED = """
@@ -153,23 +153,23 @@ class UsageLog:
             for run_no in sorted({row.run_no for row in rows}):
                 replace_run(db, ledger_id, run_no, [row for row in rows if row.run_no == run_no], now)
 
-    def totals(self, by: Grouping, since: date | None = None) -> list[UsageTotal]:
-        """Return the sums by day, month, model …, in the order of their keys; from `since` (UTC) on.
+    def totals(self, by: Grouping, since: date | None = None, until: date | None = None) -> list[UsageTotal]:
+        """Return the sums by day, month, model …, in the order of their keys; from `since` to `until` (UTC).
 
         Raises:
             UsageLogError: The log is there and cannot be read.
         """
         key, tables, order = _GROUPS[by]
         statement = _TOTALS.format(key=key, tables=tables, order=order)
-        return [UsageTotal(*row) for row in self._read(statement, _first_day(since))]
+        return [UsageTotal(*row) for row in self._read(statement, *_days(since, until))]
 
-    def total(self, since: date | None = None) -> UsageTotal:
-        """Return the sum over everything from `since` (UTC) on; a row with several tags counts once.
+    def total(self, since: date | None = None, until: date | None = None) -> UsageTotal:
+        """Return the sum over everything from `since` to `until` (UTC); a row with several tags counts once.
 
         Raises:
             UsageLogError: The log is there and cannot be read.
         """
-        found = self._read(_TOTALS.format(key="'total'", tables="usage", order="grouped"), _first_day(since))
+        found = self._read(_TOTALS.format(key="'total'", tables="usage", order="grouped"), *_days(since, until))
         return UsageTotal(*found[0]) if found else UsageTotal("total", *[0] * (len(UsageTotal._fields) - 1))
 
     def recorded(self, first: date, last: date, endpoints: Sequence[str] = ()) -> list[Recorded]:
@@ -186,5 +186,5 @@ class UsageLog:
             return [] if db is None else db.execute(statement, values).fetchall()
 
 
-def _first_day(since: date | None) -> str:
-    return since.isoformat() if since else ""
+def _days(since: date | None, until: date | None) -> tuple[str, str]:
+    return (since or date.min).isoformat(), (until or date.max).isoformat()

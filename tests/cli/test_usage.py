@@ -54,6 +54,33 @@ def test_since_leaves_out_what_came_before(since: str) -> None:
     assert [each[0] for each in cells(shown("--since", since).stdout)] == [TODAY.isoformat()]
 
 
+@pytest.mark.parametrize(
+    ("period", "days"),
+    [
+        (("--until", "2026-01-01"), ["2026-01-01"]),
+        (("--since", "2026-01", "--until", "2026-01"), ["2026-01-01"]),
+        (("--since", "2026-02", "--until", "2026-02"), []),
+        (("--until", "0d"), ["2026-01-01", TODAY.isoformat(), "total"]),
+        (("--until", "2025-12"), []),
+    ],
+)
+def test_until_leaves_out_what_came_after(period: tuple[str, ...], days: list[str]) -> None:
+    done = shown(*period)
+
+    assert [each[0] for each in cells(done.stdout)] == days
+    assert shown("--by", "tag", *period).exit_code == done.exit_code == 0
+
+
+def test_a_month_ends_with_its_last_day() -> None:
+    period = json.loads(shown("--since", "2028-02", "--until", "2028-02", "--json").stdout)
+
+    assert (period["since"], period["until"]) == ("2028-02-01", "2028-02-29")
+
+
+def test_a_period_without_a_day_is_refused() -> None:
+    assert shown("--since", "2026-02", "--until", "2026-01").exit_code == 2
+
+
 def test_json_is_one_object_with_the_same_numbers() -> None:
     shape = json.loads(shown("--by", "model", "--json").stdout)
 
@@ -141,7 +168,7 @@ def test_options_of_usage_are_not_ignored_before_reconcile() -> None:
     assert (done.exit_code, "--by belongs after reconcile" in done.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("since", ["yesterday", "2026-13-01", "7", "-1d"])
+@pytest.mark.parametrize("since", ["yesterday", "2026-13-01", "2026-13", "7", "-1d"])
 def test_a_day_that_is_none_is_refused(since: str) -> None:
     assert shown("--since", since).exit_code == 2
 
