@@ -73,16 +73,15 @@ class Embeddings:
         return [bad_vector(vectors[part], length, asked) or _answer(entries[part]) for part in parts]
 
     def fields(self, answer: Mapping[str, Json]) -> Mapping[str, Json]:
-        return {"embedding": answer["embedding"]}
+        return {"embedding": answer["data"][0]["embedding"]}
 
     def _shown(self, entry: Mapping[str, Json], vector: Vector | None) -> Mapping[str, Json]:
-        """The result field of a vector that is good."""
-        if self._spec.vectors == "floats":
-            return {"embedding": vector}
-        shown = entry["embedding"]
-        return {
-            "embedding": shown if isinstance(shown, str) else pybase64.b64encode(np.asarray(vector).tobytes()).decode()
-        }
+        """The answer to a templated record whose vector is good."""
+        shown: Json = vector
+        if self._spec.vectors == "base64":
+            sent = entry["embedding"]
+            shown = sent if isinstance(sent, str) else pybase64.b64encode(np.asarray(vector).tobytes()).decode()
+        return {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": shown}]}
 
 
 def _answer(entries: Sequence[Mapping[str, Json]]) -> Mapping[str, Json]:

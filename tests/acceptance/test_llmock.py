@@ -19,7 +19,7 @@ from tests.acceptance.command import pipeline, read_lines, write_config, write_e
 
 pytest.importorskip("llmock", reason="the extra `servers` is not installed")
 
-RECORDS = int(os.environ.get("PIPELINE_TEST_LLMOCK_RECORDS", "40"))
+RECORDS = int(os.environ.get("PIPELINE_TEST_LLMOCK_RECORDS", "20"))
 
 
 @pytest.fixture

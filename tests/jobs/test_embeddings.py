@@ -53,6 +53,15 @@ def test_texts_are_packed_with_the_params_and_asked_for_as_base64() -> None:
     }
 
 
+@pytest.mark.parametrize(("vectors", "kept"), [("floats", [1.0, 0.5]), ("base64", packed([1.0, 0.5]))])
+def test_an_answer_has_the_shape_of_a_body_for_one_record(vectors: str, kept: Json) -> None:
+    job = Embeddings(spec(vectors=vectors))
+    body = {"data": [entry(1, packed([2.0, 3.0])), entry(0, packed([1.0, 0.5]))]}
+    answer = orjson.loads(orjson.dumps(job.split(items(job, 2), body)[0], option=orjson.OPT_SERIALIZE_NUMPY))
+
+    assert answer == {"object": "list", "data": [entry(0, kept)]}
+
+
 def test_the_params_may_ask_for_decimals_on_the_wire() -> None:
     job = Embeddings(spec(params={"encoding_format": "float"}))
 
