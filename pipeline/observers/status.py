@@ -81,7 +81,7 @@ class Status:
         self._ledger, self._prices = ledger, prices
         self._spending = Spending(self._run, self._places, ledger, prices, self._environ, capped=capped)
         self._at_end = ledger.meta["phase"] == "complete"
-        self._earlier = Requests(*orjson.loads(str(ledger.meta.get("requests", "[]"))))
+        self._earlier = _earlier_requests(ledger)
         self._before = self._part(ledger, Requests())
 
     def sending(self, throttle: Throttle, writer: Journal, plan: Plan, delivery: Delivery | None) -> None:
@@ -331,3 +331,11 @@ def _state(stopped: JobStopped | None) -> str:
 
 def _stamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def _earlier_requests(ledger: Ledger) -> Requests:
+    """The attempts of earlier runs: as each counted them at its end, and those of killed runs that were answered."""
+    counted = Requests(*orjson.loads(str(ledger.meta.get("requests", "[]"))))
+    answered = sum(spend.requests for spend in ledger.spends if spend.kind != "unknown")
+    uncounted = max(0, answered - counted.ok)
+    return counted + Requests(sent=uncounted, ok=uncounted)
