@@ -14,8 +14,8 @@ ERROR = 0.06
 """The most that a percentile is off, as a share of it: half a bucket, the twelfth root of 2."""
 _A_DOUBLING = 6
 _DOUBLINGS = 20
-"""Buckets go up to 1024 s; the last one takes what is longer."""
-_LAST = _A_DOUBLING * _DOUBLINGS
+"""Buckets go up to 1024 s; one more takes what is longer."""
+_LAST = _A_DOUBLING * _DOUBLINGS + 1
 _SHIFT = 1 - _A_DOUBLING * log2(LEAST)
 
 
