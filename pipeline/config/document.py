@@ -124,15 +124,16 @@ def _parse(text: str) -> tuple[Json, Mapping[Loc, int]]:
 class _BoundedComposer(Composer):
     """Stops before it recurses too deeply or holds too much."""
 
-    _depth = _nodes = 0
+    _depth = _events = 0
 
     def compose_node(self, parent: Node | None, index: object) -> Node:
         event = self.parser.peek_event()
-        self._nodes += 1
-        if self._nodes > 2 * MOST_VALUES:
+        is_collection = isinstance(event, CollectionStartEvent)
+        if self._events > 2 * MOST_VALUES:
             raise NotYamlError(event.start_mark.line + 1, f"holds more than {MOST_VALUES:,} values")
+        self._events += 1 + is_collection  # a collection begins and ends
         self._depth += 1
-        if self._depth > MOST_DEPTH and isinstance(event, CollectionStartEvent):
+        if self._depth > MOST_DEPTH and is_collection:
             raise NotYamlError(event.start_mark.line + 1, f"is nested deeper than {MOST_DEPTH} levels")
         node: Node = super().compose_node(parent, index)
         self._depth -= 1

@@ -98,7 +98,7 @@ def test_a_byte_order_mark_and_crlf_are_taken(tmp_path: Path) -> None:
         (b"a: &a [*a]\n", "1: expands to more than 10,000 values or 64 levels"),
         (b"[" * 100_000, "1: is nested deeper than 64 levels"),
         (b"{" * 100_000, "1: is nested deeper than 64 levels"),
-        (b"a:\n" + b"- b\n" * 21_000, "19999: holds more than 10,000 values"),
+        (b"a:\n" + b"- b\n" * 21_000, "19998: holds more than 10,000 values"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_line(tmp_path: Path, raw: bytes, message: str) -> None:
