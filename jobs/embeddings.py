@@ -76,12 +76,12 @@ class Embeddings:
         return {"embedding": answer["data"][0]["embedding"]}
 
     def _shown(self, entry: Mapping[str, Json], vector: Vector | None) -> Mapping[str, Json]:
-        """The answer to a templated record whose vector is good."""
+        """The answer to a templated record whose vector is good; it shows nothing else of its entry."""
         shown: Json = vector
         if self._spec.vectors == "base64":
             sent = entry["embedding"]
             shown = sent if isinstance(sent, str) else pybase64.b64encode(np.asarray(vector).tobytes()).decode()
-        return {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": shown}]}
+        return _answer([{"embedding": shown}])
 
 
 def _answer(entries: Sequence[Mapping[str, Json]]) -> Mapping[str, Json]:

@@ -60,8 +60,7 @@ class Backlog:
     def close(self) -> None:
         """No further batch will be added, though pieces may be given back."""
         self._closed = True
-        if not self._taken and not self._batches:
-            self._wake(len(self._takers))
+        self._wake_if_over()
 
     def take(self) -> Batch | None:
         """Return the next batch, of which `done` must be said; None where none waits: then `get`."""
@@ -77,7 +76,7 @@ class Backlog:
     async def get(self) -> Batch | None:
         """Return the next batch as `take`, or None once nothing will come any more."""
         while (batch := self.take()) is None:
-            if self._closed and not self._taken:
+            if self._is_over:
                 return None
             taker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._takers.append(taker)
@@ -92,7 +91,15 @@ class Backlog:
     def done(self) -> None:
         """A batch that was taken is settled, or its pieces are back."""
         self._taken -= 1
-        if self._closed and not self._taken:
+        self._wake_if_over()
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing can come any more but what waits already."""
+        return self._closed and not self._taken
+
+    def _wake_if_over(self) -> None:
+        if self._is_over:
             self._wake(len(self._takers))
 
     def _wake(self, number: int) -> None:

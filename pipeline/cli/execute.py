@@ -50,7 +50,7 @@ def execute(execution: Execution) -> int:
     if execution.ask:
         confirm(execution.loaded, execution.earlier)
     summary = run_loop(watched(execution))
-    gc.freeze()  # nor at the end of the process
+    gc.freeze()  # what the run leaves is not looked through either as the process ends
     if execution.shown.as_json:
         say(json.dumps(summary), err=to_stdout)
     code: int = summary["exit_code"]

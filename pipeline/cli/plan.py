@@ -50,9 +50,9 @@ def show_plan(
     loaded: Loaded, *, as_json: bool, sample: int | None = None, fresh: bool = False, period: float = PERIOD
 ) -> int:
     """Print the plan on stdout. The arguments are those of `plan_of`."""
-    made = plan_of(loaded, sample=sample, fresh=fresh, period=period)
     from pipeline.cli.plan_block import plan_block  # noqa: PLC0415 - `run` need not wait for it
 
+    made = plan_of(loaded, sample=sample, fresh=fresh, period=period)
     say(json.dumps(made.as_dict()) if as_json else plan_block(made), err=False)
     return 0
 

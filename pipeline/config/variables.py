@@ -55,9 +55,7 @@ def misspelt(variables: Mapping[str, str], model: type[BaseModel], file: Path | 
     for group in {loc[0] for loc in names.values() if len(loc) > 1}:
         prefix = f"{_PREFIX}{group}_".upper()
         there = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
-        for variable in sorted(variables.keys() - names.keys()):
-            if not variable.startswith(prefix):
-                continue
+        for variable in sorted(name for name in variables.keys() - names.keys() if name.startswith(prefix)):
             near = difflib.get_close_matches(variable.removeprefix(prefix), there, n=1)
             if near:
                 yield Problem(origin, variable, f"unknown variable (did you mean {prefix + near[0]!r}?)")
