@@ -7,9 +7,7 @@ killed and go on in the next night.
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +20,7 @@ from typing import NamedTuple
 
 from pipeline.types import Json
 from tests.acceptance.command import environment, read_lines, write_config
+from tests.clock import ClockShim
 from tests.judge import Judge, judged
 
 DAYS = 30
@@ -66,6 +65,7 @@ class Month:
         self.home = home
         self.server = server
         self.texts: list[str] = []
+        self._clock = ClockShim(home.parent)
         self._chance = random.Random(7)
         (home / "inbox").mkdir()
         for name, keys in _JOBS.items():
@@ -101,23 +101,26 @@ class Month:
         (self.home / "inbox" / f"{self._chance.randrange(10**6):06}.jsonl").write_text(lines)
 
     def _run(self, command: str, name: str, day: int, *, dies: bool = False) -> int:
-        at = _FIRST + timedelta(days=day - 1)
+        ahead = _FIRST + timedelta(days=day - 1) - datetime.now(UTC)
+        clock = self._clock.environment(round(ahead.total_seconds()))
         with (self.home / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [*_clock(at), sys.executable, "-m", "pipeline", command, f"{name}.yaml", "--log-format", "text"],
+                [sys.executable, "-m", "pipeline", command, f"{name}.yaml", "--log-format", "text"],
                 cwd=self.home,
-                env=environment(self.home, {**self.server.environment, "TZ": "UTC", **_told(at)}),
+                env=environment(self.home, {**self.server.environment, "TZ": "UTC", **clock}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
             )
             sent = len(self.server.entries())
             while dies and process.poll() is None and len(self.server.entries()) < sent + 3:
                 time.sleep(0.005)  # another process can only be watched
             if dies:
-                os.killpg(process.pid, signal.SIGKILL)  # faketime is a process before the run's
-            return process.wait(timeout=60)
+                process.kill()
+            code = process.wait(timeout=60)
+        expected = {-signal.SIGKILL} if dies else {0, _SOME_FAILED}
+        assert code in expected, f"day {day}: {command} {name} ended with {code}: see {self.home / name}.log"
+        return code
 
     def _weigh(self, day: int) -> Night:
         state = self.home / "growing" / "out.jsonl.state"
@@ -133,15 +136,6 @@ class Month:
             usage=_size(self.home / "usage"),
             log=_size(self.home / "growing.log"),
         )
-
-
-def _clock(at: datetime) -> list[str]:
-    return ["faketime", "-f", f"@{at:%Y-%m-%d %H:%M:%S}"] if shutil.which("faketime") else []
-
-
-def _told(at: datetime) -> dict[str, str]:
-    """Without faketime only the paths know what day it is."""
-    return {} if shutil.which("faketime") else {"PIPELINE_NOW": f"{at:%Y-%m-%dT%H:%M:%S}"}
 
 
 def _size(path: Path) -> int:
