@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from jinja2 import Environment, StrictUndefined, TemplateSyntaxError, UndefinedError
 
 from pipeline.config import compile_template
-from pipeline.config.template import MOST_CHARACTERS
+from pipeline.config.jinja import MOST_CHARACTERS
 from pipeline.errors import Rejected, UsageError
 from pipeline.types import Json
 
@@ -36,6 +38,9 @@ def rejected(source: str, data: Mapping[str, Json]) -> str:
     st.lists(
         st.one_of(
             st.sampled_from([f"{{{{ {name} }}}}" for name in NAMES]),
+            st.sampled_from(
+                ["{{", "}}", "{%", "{{{ a }}}", "{{a\n}}", "{{ not }}", "{{ none }}", "{{ self }}", "{{ä}}"]
+            ),
             st.sampled_from(["{{-a-}}", "{# note #}", "{{ 'x' }}", "\n", "%", "%s", "%%(a)s", " ", "{", "}", "%d\n"]),
             st.text(alphabet="xyz ä🙂\t\r\n%", max_size=4),
         ),
@@ -156,3 +161,13 @@ def test_a_record_is_rendered_the_same_each_time_and_left_as_it_was() -> None:
     data = {"list": ["x"]}
     assert [render(data), render(data)] == ["2", "2"]
     assert data == {"list": ["x"]}
+
+
+def test_templates_of_bare_names_do_not_load_jinja2() -> None:
+    program = (
+        "import sys; from pipeline.config import compile_template as of; "
+        "print(of('{{ a }} {{b}}%\\n', 'text')({'a': 1, 'b': 2}), 'jinja2' in sys.modules); "
+        "print(of('{{ a|int }}', 'text')({'a': '3'}), 'jinja2' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split("\n") == ["1 2% False", "3 True", ""]
