@@ -118,6 +118,11 @@ class Lane:
         self._probes = 0
 
     @property
+    def runs(self) -> int:
+        """How many runs use the same limits, this one included."""
+        return 1
+
+    @property
     def share(self) -> float:
         """Part of the limits in use: below 1 while the rate recovers."""
         return self._share

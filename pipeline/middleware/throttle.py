@@ -17,6 +17,7 @@ from pipeline.core.concurrency import AdaptiveConcurrency
 from pipeline.core.lane import Charge, Lane
 from pipeline.core.limits import Limits
 from pipeline.core.meter import Stopwatch
+from pipeline.core.per_second import PerSecond
 from pipeline.core.queue import Queue, Waiter
 from pipeline.errors import Ambiguous, JobStopped, Malformed, PipelineError, Rejected, Throttled, Unreachable
 from pipeline.events import AttemptSent, Observers, Paused
@@ -29,6 +30,8 @@ _WORTH_SAYING = 0.1
 """Seconds by which a pause must grow for observers to hear of it again."""
 _EARLIEST = 0.001
 """Seconds to the next look when a timer came early: event loops round to milliseconds."""
+_POLL = 0.002
+"""Seconds between two looks of asyncio-throttle."""
 _STEP = 0.25
 """Seconds between two looks at who else uses the same limits."""
 
@@ -122,7 +125,8 @@ class Throttle:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._adaptive = None if limits.rpm or limits.tpm else AdaptiveConcurrency(limits.concurrency)
-        self._throttler = Throttler(limits.per_second, retry_interval=0.002) if limits.per_second else None
+        self._per_second = PerSecond(limits.per_second) if limits.per_second else None
+        self._throttler = Throttler(limits.per_second or 0, retry_interval=_POLL)
         self._feeder: asyncio.Task[None] | None = None
         self._blocked = Stopwatch()
 
@@ -190,7 +194,7 @@ class Throttle:
     def _admit_at_once(self, lane: Lane, tokens: int, now: float) -> Charge | None:
         if not lane.fits(tokens):
             raise _too_large(lane, tokens)
-        if self._throttler is not None or self._in_flight >= self._slots or self._queue.waits_for(lane):
+        if self._per_second is not None or self._in_flight >= self._slots or self._queue.waits_for(lane):
             return None
         if lane.wait(tokens, now) > 0:
             return None
@@ -229,17 +233,22 @@ class Throttle:
     def _dispatch(self) -> None:
         """Grant all that may go now."""
         now = self._clock.monotonic()
-        if self._throttler is None:
+        if self._per_second is None:
             while (waiter := self._next(now)) is not None:
                 self._grant(waiter, now)
         elif self._feeder is None and self._next(now) is not None:
-            self._feeder = asyncio.get_running_loop().create_task(self._feed(self._throttler))
+            self._feeder = asyncio.get_running_loop().create_task(self._feed(self._per_second))
 
-    async def _feed(self, throttler: Throttler) -> None:
-        """Grant one by one at the pace of `throttler`, which polls: this is the only task that ever waits for it."""
+    async def _feed(self, per_second: PerSecond) -> None:
+        """Grant one by one, at the pace of asyncio-throttle, which polls: no other task ever waits for it."""
+        throttler = self._throttler
         try:
             while self._next(now := self._clock.monotonic()) is not None:
                 self._blocked.note("per_second", now)
+                part = per_second.part(max(lane.runs for lane in self._lanes.values()), now)
+                throttler.rate_limit, throttler.period = part.requests, part.seconds
+                if part.after:
+                    await self._clock.sleep(part.after)
                 await throttler.acquire()  # type: ignore[no-untyped-call]
                 if (waiter := self._next(now := self._clock.monotonic())) is not None:
                     self._grant(waiter, now)

@@ -58,6 +58,10 @@ class SharedLane(Lane):
         """Whether the lane is in the file. Neither, as long as another run has not yet put it there."""
         self._publication_until = now + _PUBLICATION
 
+    @property
+    def runs(self) -> int:
+        return 1 if self._file is None else self._file.count
+
     def wait(self, tokens: int, now: float) -> float:
         if self._is_alone():
             return super().wait(tokens, now)

@@ -194,3 +194,39 @@ async def test_where_there_is_no_place_each_run_keeps_its_own_limits_and_says_so
     assert len(script.sent) == 2
     assert len(alone.said) == 1
     assert "not shared" in alone.said[0]
+
+
+async def come_and_go(runs: list[OneRun]) -> None:
+    """The first run works from 0 to 100, the second from 20.3 to 110, the third from 40.6 to 120."""
+
+    async def work(one: OneRun, begin: float, end: float) -> None:
+        await asyncio.sleep(begin)
+        await one.work(cycle([1]), end - begin)
+
+    await asyncio.gather(*(work(one, 20.3 * at, 100.0 + 10 * at) for at, one in enumerate(runs)))
+
+
+@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.usefixtures("throttler_on_loop_time")
+def test_runs_that_come_and_go_keep_together_to_the_limit_of_any_second(tmp_path: Path, number: int) -> None:
+    script = Script()
+    runs = [OneRun(script, Limits(64, rpm=60_000, per_second=10), tmp_path) for _ in range(number)]
+    run(come_and_go(runs))
+    times = script.times()
+    together = [at for at in times if 65 <= at < 95]
+
+    assert all(later - earlier >= 1.0 for earlier, later in zip(times, times[10:], strict=False))
+    assert len([at for at in times if at < 20]) >= 190, "the first run had all of it"
+    assert len(together) >= 10 // number * number * 28
+    assert min(one.requests for one in runs) >= 0.25 * len(times) / number
+
+
+@pytest.mark.usefixtures("throttler_on_loop_time")
+def test_more_runs_than_requests_a_second_keep_to_the_limit_over_longer_times(tmp_path: Path) -> None:
+    script = Script()
+    runs = [OneRun(script, Limits(64, rpm=60_000, per_second=2), tmp_path) for _ in range(3)]
+    run(come_and_go(runs))
+    times = script.times()
+
+    assert all(later - earlier >= 9.0 for earlier, later in zip(times, times[20:], strict=False))
+    assert len(times) >= 0.9 * 2 * 120
