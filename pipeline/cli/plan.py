@@ -20,6 +20,7 @@ from pipeline.types import Json
 
 if TYPE_CHECKING:
     from pipeline.config import Loaded
+    from pipeline.earlier import Where
     from pipeline.planning import Plan
 
 PERIOD = 30.0
@@ -57,13 +58,21 @@ def show_plan(
     return 0
 
 
-def plan_of(loaded: Loaded, *, sample: int | None = None, fresh: bool = False, period: float = PERIOD) -> Plan:
+def plan_of(
+    loaded: Loaded,
+    *,
+    sample: int | None = None,
+    fresh: bool = False,
+    retry: Where | None = None,
+    period: float = PERIOD,
+) -> Plan:
     """Return the plan of a config; notices and progress go to stderr.
 
     Args:
         loaded: The config.
         sample: How many lines are read; None for all.
         fresh: Whether the run would begin anew.
+        retry: Dead letters that it would send again.
         period: Seconds between two lines of progress, where there is no bar.
     """
     # Planning brings tokenizers, prices and more, which --help need not wait for.
@@ -71,4 +80,4 @@ def plan_of(loaded: Loaded, *, sample: int | None = None, fresh: bool = False, p
 
     observers = Observers([Log(say, lambda: datetime.now(UTC), stamped=False)])
     with Reading(period) as reading:
-        return run_loop(make_plan(loaded, observers, reading.see, sample=sample, fresh=fresh))
+        return run_loop(make_plan(loaded, observers, reading.see, sample=sample, fresh=fresh, retry=retry))

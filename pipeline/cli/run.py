@@ -88,8 +88,9 @@ def _where(_context: click.Context, _option: click.Parameter, texts: Sequence[st
     metavar="KEY=VALUE",
     help="Only those with this code, line or id; * stands for any text. Of one key one must fit, and all keys.",
 )
+@click.option("--yes", is_flag=True, help="Do not ask above budget.confirm_above.")
 @_showing
-def retry(config: Path, where: Where, **values: Json) -> int:
+def retry(config: Path, where: Where, yes: bool, **values: Json) -> int:
     """Send the dead letters of CONFIG's output again, and nothing else.
 
     \b
@@ -101,11 +102,11 @@ def retry(config: Path, where: Where, **values: Json) -> int:
     """
     given = overrides(values)
     loaded = load_config(config, _verbose(values) | given, looks_back=True)
-    return _execute(loaded, _commands(config, given, loaded), values, Earlier(retry=where))
+    return _execute(loaded, _commands(config, given, loaded), values, Earlier(retry=where), ask=not yes)
 
 
 def _execute(
-    loaded: Loaded, commands: Mapping[str, str], values: dict[str, Json], earlier: Earlier, *, ask: bool = False
+    loaded: Loaded, commands: Mapping[str, str], values: dict[str, Json], earlier: Earlier, *, ask: bool
 ) -> int:
     from pipeline.cli.execute import Execution, execute  # noqa: PLC0415 - brings asyncio
 

@@ -170,7 +170,7 @@ class Budget(Group):
     monthly_usd: Usd | None = None
     """The most that all jobs which share the usage log may spend in a calendar month (UTC); this run keeps to it."""
     confirm_above: Usd | None = None
-    """A run of which what is left may cost more asks first, or is refused where nobody can be asked, without --yes."""
+    """A run or retry of which what is left may cost more asks first; where nobody can be asked it needs --yes."""
 
     @model_validator(mode="after")
     def _soft_is_no_higher_than_hard(self) -> Budget:

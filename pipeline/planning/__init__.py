@@ -11,7 +11,7 @@ from itertools import islice
 
 from pipeline.assembly import Parts, assemble, places_of
 from pipeline.config import Loaded
-from pipeline.earlier import Earlier
+from pipeline.earlier import Earlier, Where
 from pipeline.errors import UsageError
 from pipeline.events import Notice, Observer, Observers
 from pipeline.planning.conclusion import conclude
@@ -44,6 +44,7 @@ async def plan(
     *,
     sample: int | None = None,
     fresh: bool = False,
+    retry: Where | None = None,
 ) -> Plan:
     """Read the input of a config and say what running it would do.
 
@@ -53,6 +54,7 @@ async def plan(
         progress: Hears how far the reading is.
         sample: Draw that many lines, spread evenly over the file, and estimate the rest; at least 100.
         fresh: Whether the run would begin anew, whatever earlier ones have settled.
+        retry: Dead letters that it would send again.
 
     Raises:
         UsageError: The config or its input is refused.
@@ -60,7 +62,7 @@ async def plan(
     observers = observers or Observers()
     parts = await asyncio.to_thread(assemble, loaded, observers, sends=False)
     with await asyncio.to_thread(open_source, loaded, Earlier(fresh=fresh)) as source:
-        settled = NONE if fresh else await asyncio.to_thread(_settled, loaded, source, observers)
+        settled = NONE if fresh else await asyncio.to_thread(_settled, loaded, source, observers, retry)
         model = loaded.config.model or await _model_of_lines(source)
         reader = await asyncio.to_thread(Reader, loaded, parts, model)
         prices = Prices(parts, time.time(), reader.counts)
@@ -123,12 +125,12 @@ class _Planner:
         return found.figures()
 
 
-def _settled(loaded: Loaded, source: Source, observers: Observer) -> Progress:
+def _settled(loaded: Loaded, source: Source, observers: Observer, retry: Where | None) -> Progress:
     """What earlier runs settled of this input."""
     config = loaded.config
     if source.live or (config.output.path == "-" and config.state is None):
         return NONE
-    found = read_progress(places_of(loaded))
+    found = read_progress(places_of(loaded), retry)
     if found is None:
         text = "what earlier runs settled cannot be read now: the plan is of the whole input"
         observers.see(Notice("warning", text))

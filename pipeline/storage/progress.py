@@ -8,6 +8,7 @@ from bisect import bisect_right
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.earlier import Where
 from pipeline.errors import JobStopped
 from pipeline.storage.bitmap import Bitmap
 from pipeline.storage.ledger import Ledger
@@ -47,8 +48,10 @@ class Progress(NamedTuple):
 NONE = Progress([], Bitmap(), 0, 0)
 
 
-def read_progress(places: Places) -> Progress | None:
+def read_progress(places: Places, retry: Where | None = None) -> Progress | None:
     """Return what is settled; None where the ledger cannot be read, because it is damaged or a run is writing to it.
+
+    Dead letters that `retry` means are not settled: they are sent again.
 
     A copy is read, in the state directory: a reader of the file itself could keep a run that is just starting from it.
     """
@@ -61,15 +64,19 @@ def read_progress(places: Places) -> Progress | None:
                 original = places.ledger.with_name(places.ledger.name + ending)
                 if original.exists():
                     shutil.copy(original, copy.with_name(copy.name + ending))
-            return _read(copy)
+            return _read(copy, retry)
     except (JobStopped, OSError):
         return None
 
 
-def _read(path: Path) -> Progress:
+def _read(path: Path, retry: Where | None) -> Progress:
     ledger = Ledger.open(path)
     try:
         chunks = [ledger.chunks[number] for number in sorted(ledger.chunks)]
+        if retry is not None:
+            for code, line, custom_id, _ in ledger.failures():
+                if retry.means(line, code, custom_id):
+                    ledger.done.clear(line)
         return Progress(chunks, ledger.done, ledger.budget.spent, ledger.budget.unknown)
     finally:
         ledger.close()

@@ -40,10 +40,10 @@ class Bench:
     def write(self, records: int) -> None:
         (self.folder / "in.jsonl").write_text(f"{json.dumps({'text': TEXT})}\n" * records)
 
-    def run(self, *arguments: str, above: int = 50 * EACH) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, above: int = 50 * EACH, command: str = "run") -> subprocess.CompletedProcess[str]:
         """Run the config where nobody can be asked, with a limit in nano-USD: by default what half the input costs."""
         return run(
-            "run",
+            command,
             "c.yaml",
             "--set",
             f"budget.confirm_above={above / 1e9:.9f}",
@@ -122,6 +122,20 @@ def test_to_begin_anew_is_to_pay_for_all_again(bench: Bench) -> None:
     bench.run("--yes")
 
     assert bench.run("--fresh").returncode == 2
+
+
+def test_dead_letters_are_not_sent_again_unasked_where_they_may_cost_more(
+    bench: Bench, judge: Callable[..., Judge]
+) -> None:
+    refusing = judge("--fault", "content_filter_400=1")
+    buried = run("run", "c.yaml", cwd=bench.folder, env={**bench.env, **refusing.environment})
+    unasked = bench.run(command="retry")
+    some = bench.run("--where", "line=1-50", command="retry")
+    rest = bench.run("--yes", command="retry", above=1_000)
+
+    assert (buried.returncode, unasked.returncode, some.returncode, rest.returncode) == (3, 2, 3, 0)
+    assert "what is left may cost up to $0.0000080" in unasked.stderr
+    assert bench.server.billed() == 100 * EACH
 
 
 def test_an_edited_input_may_have_to_be_paid_for_again(bench: Bench) -> None:

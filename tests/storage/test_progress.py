@@ -3,6 +3,7 @@ from __future__ import annotations
 from itertools import accumulate
 from pathlib import Path
 
+from pipeline.earlier import Where
 from pipeline.storage.bitmap import Bitmap
 from pipeline.storage.entries import Bury, Read
 from pipeline.storage.lines import CHUNK_LINES, Chunk
@@ -42,6 +43,15 @@ def test_progress_is_what_is_settled_read_and_spent(tmp_path: Path) -> None:
     assert [(chunk.end, chunk.lines) for chunk in found.chunks] == [(500, 20)]
     assert (found.spent_nusd, found.unknown_nusd) == (200, 0)
     assert names(places) == before
+
+
+def test_dead_letters_that_are_sent_again_are_not_settled(tmp_path: Path) -> None:
+    places = places_in(tmp_path)
+    begun(places)
+    found = [read_progress(places, Where(lines=[lines])) for lines in (range(9, 10), range(1, 9))]
+
+    assert [None if each is None else each.done.total for each in found] == [2, 3]
+    assert read_progress(places, Where()) is not None
 
 
 def test_a_run_under_way_is_not_disturbed_by_whoever_reads_its_progress(tmp_path: Path) -> None:
