@@ -33,14 +33,13 @@ def main(rounds: int, chat: int, embeddings: int, *, peers: bool, peer_folder: P
             installed = peer_folder or folder / "peers"
             _chat(folder, program, Workload("chat", chat), rounds, installed if peers else None)
         if embeddings:
-            _embeddings(folder, program, Workload("embeddings", embeddings, vectors="base64"), rounds, BASE64_CLAIM)
-            _embeddings(folder, program, Workload("embeddings", embeddings, vectors="floats"), rounds, FLOATS_CLAIM)
+            _embeddings(folder, program, embeddings, rounds, indented=True)
+            _embeddings(folder, program, embeddings, rounds, indented=False)
 
 
 def _chat(folder: Path, program: Path, workload: Workload, rounds: int, peers: Path | None) -> None:
-    place = _place(folder, workload)
     with Server(program) as server:
-        write_config(place, server.url, workload)
+        place = _place(folder, workload, server)
         clients = {"raw loop": raw(place, server.url, workload), "ours": ours(place, workload)}
         skipped: list[Row] = []
         for peer in PEERS if peers is not None else ():
@@ -49,7 +48,7 @@ def _chat(folder: Path, program: Path, workload: Workload, rounds: int, peers: P
             except NotInstalledError as error:
                 skipped.append(Row(peer.name, [], [], str(error)))
         rows = paired(clients, rounds)
-    show("chat", rows + skipped, workload.rows, CHAT_CLAIM)
+    show("chat", rows + skipped, workload.rows, {"ours": CHAT_CLAIM})
     _say_server(server)
 
 
@@ -60,25 +59,27 @@ def _peer(peer: Peer, programs: Path, place: Path, url: str, workload: Workload)
     return script(programs / "python", module, place, url, str(place / "in.jsonl"))
 
 
-def _embeddings(folder: Path, program: Path, workload: Workload, rounds: int, claim: float) -> None:
-    place = _place(folder, workload)
-    with Server(program) as server:
-        write_config(place, server.url, workload)
-        floats = workload._replace(encoding="float")
-        clients = {
-            "raw loop, floats": raw(place, server.url, floats),
-            f"ours, {workload.vectors} out": ours(place, workload),
-            "raw loop, base64 unparsed": raw(place, server.url, workload),
-        }
+def _embeddings(folder: Path, program: Path, count: int, rounds: int, *, indented: bool) -> None:
+    """Compare on one server, whose JSON is `indented` as OpenAI's or has no white space."""
+    asked = Workload("embeddings", count)
+    floats, base64 = "ours, floats out", "ours, base64 out"
+    with Server(program, indented=int(indented)) as server:
+        clients = {"raw loop, floats": raw(_place(folder, asked, server), server.url, asked._replace(encoding="float"))}
+        for name, vectors in ((base64, "base64"), (floats, "floats")):
+            workload = asked._replace(vectors=vectors)
+            clients[name] = ours(_place(folder, workload, server), workload)
+        clients["raw loop, base64 unparsed"] = raw(_place(folder, asked, server), server.url, asked)
         rows = paired(clients, rounds)
-    show(f"embeddings packed {workload.packed}", rows, workload.rows, claim)
+    shape = "one number a line, as from api.openai.com" if indented else "no white space, as from TEI"
+    claims = {base64: BASE64_CLAIM, floats: FLOATS_CLAIM}
+    show(f"embeddings packed {asked.packed}, {shape}", rows, count, claims)
     _say_server(server)
 
 
-def _place(folder: Path, workload: Workload) -> Path:
-    place = folder / f"{workload.kind}-{workload.vectors}"
-    place.mkdir()
+def _place(folder: Path, workload: Workload, server: Server) -> Path:
+    place = Path(tempfile.mkdtemp(prefix=f"{workload.kind}-", dir=folder))
     write_input(place / "in.jsonl", workload.kind, workload.rows)
+    write_config(place, server.url, workload)
     return place
 
 

@@ -1,10 +1,14 @@
 /* A server that costs less than any client: fixed answers of an OpenAI-style API, one thread, epoll, loopback only.
  *
- *   server --port 0 --dims 1536 --items 20 [--service-ms 0 [--slots 0]] [--refuse-after N]
+ *   server --port 0 --dims 1536 --items 20 [--indented 1] [--service-ms 0 [--slots 0]] [--refuse-after N]
  *
  * Prints its port, and then `first SECONDS` (CLOCK_MONOTONIC) when the first request has arrived. On SIGTERM it prints
  * `served N cpu SECONDS` and ends. With --service-ms an answer takes that long; with --slots only so many are worked
  * on at once, in the order of their arrival. From request N on every answer is a 401. It ends with its parent.
+ *
+ * Numbers are the shortest that read back as the same float32. With --indented embeddings are laid out as by
+ * api.openai.com, one number a line (answers of 2023 to 2026, recorded in the test fixtures of ruby-openai and
+ * ruby_llm); else without white space, as by TEI.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -37,7 +41,7 @@ static struct body chat, completion, refusal;
 static struct waiting *queue;                               /* a ring; due times never fall */
 static size_t head, tail;
 static double slot_free[MOST_SLOTS];
-static int items = 20, dims = 1536, slots = 0, epoll;
+static int items = 20, dims = 1536, indented = 0, slots = 0, epoll;
 static double service = 0;
 static long served = 0, refuse_after = -1;
 static volatile sig_atomic_t ended = 0;
@@ -81,6 +85,14 @@ static void put_base64(struct body *body, const unsigned char *bytes, size_t siz
     }
 }
 
+static void put_number(struct body *body, float number) {
+    char text[32];
+    int digits = 6;
+    do snprintf(text, sizeof text, "%.*g", digits, number);
+    while (strtof(text, NULL) != number && ++digits <= 9);
+    put_text(body, text);
+}
+
 static void make_entry(struct body *body, int index, int base64, unsigned *seed) {
     char text[64];
     float vector[dims];
@@ -89,15 +101,18 @@ static void make_entry(struct body *body, int index, int base64, unsigned *seed)
         vector[at] = (*seed >> 8) / 16777216.0f * 0.1f - 0.05f;
     }
     if (index) put_text(body, ",");
-    put_text(body, "{\"object\":\"embedding\",\"index\":");
-    snprintf(text, sizeof text, "%d,\"embedding\":%s", index, base64 ? "\"" : "[");
+    put_text(body, indented ? "\n    {\n      \"object\": \"embedding\",\n      \"index\": "
+                            : "{\"object\":\"embedding\",\"index\":");
+    snprintf(text, sizeof text, indented ? "%d,\n      \"embedding\": %s" : "%d,\"embedding\":%s",
+             index, base64 ? "\"" : "[");
     put_text(body, text);
     if (base64) put_base64(body, (unsigned char *)vector, sizeof vector);
     for (int at = 0; !base64 && at < dims; at++) {
-        snprintf(text, sizeof text, "%s%.9g", at ? "," : "", vector[at]);
-        put_text(body, text);
+        put_text(body, at ? indented ? ",\n        " : "," : indented ? "\n        " : "");
+        put_number(body, vector[at]);
     }
-    put_text(body, base64 ? "\"}" : "]}");
+    if (indented) put_text(body, base64 ? "\"\n    }" : "\n      ]\n    }");
+    else put_text(body, base64 ? "\"}" : "]}");
 }
 
 static void make_vectors(int base64) {
@@ -299,6 +314,7 @@ static void read_arguments(int count, char **values, int *port) {
         if (!strcmp(values[at], "--port")) *port = value;
         else if (!strcmp(values[at], "--dims")) dims = value;
         else if (!strcmp(values[at], "--items")) items = value;
+        else if (!strcmp(values[at], "--indented")) indented = value;
         else if (!strcmp(values[at], "--service-ms")) service = value / 1000;
         else if (!strcmp(values[at], "--slots")) slots = value > MOST_SLOTS ? MOST_SLOTS : value;
         else if (!strcmp(values[at], "--refuse-after")) refuse_after = value;
