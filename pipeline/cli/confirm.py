@@ -73,8 +73,8 @@ def _most(loaded: Loaded, earlier: Earlier) -> int | None:
         if huge and source.plain_size is None:
             return None  # compressed, or several: there is no way to its middle but through all of it
     # What was edited in the input is sent again, and nobody has looked yet what that is: all of it may be.
-    anew = earlier.fresh or earlier.accept_changes
-    made = plan_of(loaded, sample=_SAMPLE if huge else None, fresh=anew, retry=earlier.retry)
+    anew = earlier._replace(fresh=earlier.fresh or earlier.accept_changes)
+    made = plan_of(loaded, sample=_SAMPLE if huge else None, earlier=anew)
     if made.sample is not None:
         say(_estimated(made))
     return made.cost_bound_nusd

@@ -13,6 +13,7 @@ from pipeline.cli.flags import config_and_flags, overrides
 from pipeline.cli.load import load_config
 from pipeline.cli.reading import Reading
 from pipeline.cli.streams import say
+from pipeline.earlier import CARRY_ON, Earlier
 from pipeline.events import Observers
 from pipeline.loop import run_loop
 from pipeline.observers.log import Log
@@ -20,7 +21,6 @@ from pipeline.types import Json
 
 if TYPE_CHECKING:
     from pipeline.config import Loaded
-    from pipeline.earlier import Where
     from pipeline.planning import Plan
 
 PERIOD = 30.0
@@ -48,31 +48,23 @@ def plan(config: Path, sample: int | None, stats: float, as_json: bool, **values
 
 
 def show_plan(
-    loaded: Loaded, *, as_json: bool, sample: int | None = None, fresh: bool = False, period: float = PERIOD
+    loaded: Loaded, *, as_json: bool, sample: int | None = None, earlier: Earlier = CARRY_ON, period: float = PERIOD
 ) -> int:
     """Print the plan on stdout. The arguments are those of `plan_of`."""
     from pipeline.cli.plan_block import plan_block  # noqa: PLC0415 - `run` need not wait for it
 
-    made = plan_of(loaded, sample=sample, fresh=fresh, period=period)
+    made = plan_of(loaded, sample=sample, earlier=earlier, period=period)
     say(json.dumps(made.as_dict()) if as_json else plan_block(made), err=False)
     return 0
 
 
-def plan_of(
-    loaded: Loaded,
-    *,
-    sample: int | None = None,
-    fresh: bool = False,
-    retry: Where | None = None,
-    period: float = PERIOD,
-) -> Plan:
+def plan_of(loaded: Loaded, *, sample: int | None = None, earlier: Earlier = CARRY_ON, period: float = PERIOD) -> Plan:
     """Return the plan of a config; notices and progress go to stderr.
 
     Args:
         loaded: The config.
         sample: How many lines are read; None for all.
-        fresh: Whether the run would begin anew.
-        retry: Dead letters that it would send again.
+        earlier: Whether the run would begin anew, or send dead letters again.
         period: Seconds between two lines of progress, where there is no bar.
     """
     # Planning brings tokenizers, prices and more, which --help need not wait for.
@@ -80,4 +72,4 @@ def plan_of(
 
     observers = Observers([Log(say, lambda: datetime.now(UTC), stamped=False)])
     with Reading(period) as reading:
-        return run_loop(make_plan(loaded, observers, reading.see, sample=sample, fresh=fresh, retry=retry))
+        return run_loop(make_plan(loaded, observers, reading.see, sample=sample, earlier=earlier))

@@ -11,6 +11,7 @@ from pipeline.cli.flags import again, config_and_places, overrides
 from pipeline.cli.load import load_config
 from pipeline.cli.plan import plan_of
 from pipeline.cli.streams import say
+from pipeline.earlier import Earlier
 from pipeline.errors import PipelineError, StorageFailed, UsageError
 from pipeline.loop import run_loop
 from pipeline.types import Json
@@ -92,7 +93,7 @@ def _estimate(loaded: Loaded, wanted: bool | None) -> Estimate | None:
     if wanted is None:
         wanted = path.is_file() and path.stat().st_size <= _PLANNED_UNASKED
     try:
-        plan = plan_of(loaded, fresh=True) if wanted else None
+        plan = plan_of(loaded, earlier=Earlier(fresh=True)) if wanted else None
     except PipelineError:
         return None  # the input may be gone, or no longer as it was
     return Estimate(plan.cost_nusd, plan.cost_bound_nusd) if plan is not None and plan.cost_nusd else None

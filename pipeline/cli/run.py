@@ -63,7 +63,7 @@ def run(config: Path, yes: bool, dry_run: bool, **values: Json) -> int:
     given = overrides(values)
     loaded = load_config(config, _verbose(values) | given)
     if dry_run:
-        return show_plan(loaded, as_json=values["as_json"], fresh=earlier.fresh, period=values["stats"])
+        return show_plan(loaded, as_json=values["as_json"], earlier=earlier, period=values["stats"])
     return _execute(loaded, _commands(config, given, loaded), values, earlier, ask=not yes)
 
 

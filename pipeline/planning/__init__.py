@@ -11,7 +11,7 @@ from itertools import islice
 
 from pipeline.assembly import Parts, assemble, places_of
 from pipeline.config import Loaded
-from pipeline.earlier import Earlier, Where
+from pipeline.earlier import CARRY_ON, Earlier
 from pipeline.errors import UsageError
 from pipeline.events import Notice, Observer, Observers
 from pipeline.planning.conclusion import conclude
@@ -43,8 +43,7 @@ async def plan(
     progress: Heard = lambda _records, _share: None,
     *,
     sample: int | None = None,
-    fresh: bool = False,
-    retry: Where | None = None,
+    earlier: Earlier = CARRY_ON,
 ) -> Plan:
     """Read the input of a config and say what running it would do.
 
@@ -53,16 +52,15 @@ async def plan(
         observers: See notices.
         progress: Hears how far the reading is.
         sample: Draw that many lines, spread evenly over the file, and estimate the rest; at least 100.
-        fresh: Whether the run would begin anew, whatever earlier ones have settled.
-        retry: Dead letters that it would send again.
+        earlier: Whether the run would begin anew, whatever earlier ones have settled, or send dead letters again.
 
     Raises:
         UsageError: The config or its input is refused.
     """
     observers = observers or Observers()
     parts = await asyncio.to_thread(assemble, loaded, observers, sends=False)
-    with await asyncio.to_thread(open_source, loaded, Earlier(fresh=fresh)) as source:
-        settled = NONE if fresh else await asyncio.to_thread(_settled, loaded, source, observers, retry)
+    with await asyncio.to_thread(open_source, loaded, earlier) as source:
+        settled = await asyncio.to_thread(_settled, loaded, source, observers, earlier)
         model = loaded.config.model or await _model_of_lines(source)
         reader = await asyncio.to_thread(Reader, loaded, parts, model)
         prices = Prices(parts, time.time(), reader.counts)
@@ -125,12 +123,12 @@ class _Planner:
         return found.figures()
 
 
-def _settled(loaded: Loaded, source: Source, observers: Observer, retry: Where | None) -> Progress:
+def _settled(loaded: Loaded, source: Source, observers: Observer, earlier: Earlier) -> Progress:
     """What earlier runs settled of this input."""
     config = loaded.config
-    if source.live or (config.output.path == "-" and config.state is None):
+    if earlier.fresh or source.live or (config.output.path == "-" and config.state is None):
         return NONE
-    found = read_progress(places_of(loaded), retry)
+    found = read_progress(places_of(loaded), earlier.retry)
     if found is None:
         text = "what earlier runs settled cannot be read now: the plan is of the whole input"
         observers.see(Notice("warning", text))

@@ -138,6 +138,17 @@ def test_dead_letters_are_not_sent_again_unasked_where_they_may_cost_more(
     assert bench.server.billed() == 100 * EACH
 
 
+def test_files_that_came_since_are_not_part_of_what_a_retry_may_cost(bench: Bench, judge: Callable[..., Judge]) -> None:
+    refusing = judge("--fault", "content_filter_400=1")
+    several = ("-i", "in*.jsonl")
+    buried = run("run", "c.yaml", *several, cwd=bench.folder, env={**bench.env, **refusing.environment})
+    (bench.folder / "in-more.jsonl").write_text(f"{json.dumps({'text': TEXT})}\n" * 100)
+    retried = bench.run(*several, command="retry", above=100 * EACH)
+
+    assert (buried.returncode, retried.returncode) == (3, 0), retried.stderr
+    assert bench.server.billed() == 100 * EACH
+
+
 def test_an_edited_input_may_have_to_be_paid_for_again(bench: Bench) -> None:
     bench.run("--yes")
     (bench.folder / "in.jsonl").write_text(f"{json.dumps({'text': 'another text, and a longer one by far'})}\n" * 100)

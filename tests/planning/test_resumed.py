@@ -11,6 +11,7 @@ import pytest
 
 import pipeline
 from pipeline.config import Loaded, load
+from pipeline.earlier import Earlier
 from pipeline.planning import plan
 from pipeline.simulator import Options, Simulator
 from pipeline.storage.lines import CHUNK_LINES
@@ -63,7 +64,7 @@ async def test_of_a_complete_output_nothing_is_left(tmp_path: Path, server: Simu
 async def test_a_run_that_begins_anew_pays_for_all_again(tmp_path: Path, server: Simulator) -> None:
     loaded = config(tmp_path, texts("a", "b", "c"), KEYS)
     await begun(server, loaded, 3)
-    anew = await plan(loaded, fresh=True)
+    anew = await plan(loaded, earlier=Earlier(fresh=True))
 
     assert (anew.settled, anew.requests) == (0, 1)
 
