@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-WINDOW = 1.0
+_WINDOW = 1.0
 """Seconds that the limit is about."""
 
 
@@ -36,10 +36,8 @@ class PerSecond:
 
     def part(self, runs: int, now: float) -> Part:
         """Return the part of this run, of `runs` in all, at `now` in seconds of a monotonic clock."""
-        after = WINDOW if runs > 1 and not self._runs else 0.0
-        if runs >= self._runs or now - self._seen_at > WINDOW:
-            self._runs = runs
-        if runs >= self._runs:
-            self._seen_at = now
+        after = _WINDOW if runs > 1 and not self._runs else 0.0
+        if runs >= self._runs or now - self._seen_at > _WINDOW:
+            self._runs, self._seen_at = runs, now
         requests = max(1, self._limit // self._runs)
-        return Part(requests, max(WINDOW, requests * self._runs / self._limit), after)
+        return Part(requests, max(_WINDOW, requests * self._runs / self._limit), after)

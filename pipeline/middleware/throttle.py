@@ -126,7 +126,7 @@ class Throttle:
         self._timer_at = 0.0
         self._adaptive = None if limits.rpm or limits.tpm else AdaptiveConcurrency(limits.concurrency)
         self._per_second = PerSecond(limits.per_second) if limits.per_second else None
-        self._throttler = Throttler(limits.per_second or 0, retry_interval=_POLL)
+        self._throttler = Throttler(0, retry_interval=_POLL)  # each use says how much
         self._feeder: asyncio.Task[None] | None = None
         self._blocked = Stopwatch()
 

@@ -60,7 +60,8 @@ class SharedLane(Lane):
 
     @property
     def runs(self) -> int:
-        return 1 if self._file is None else self._file.count
+        # Where somebody removed the files of this run, the others do not count it.
+        return 1 if self._file is None else max(1, self._file.count)
 
     def wait(self, tokens: int, now: float) -> float:
         if self._is_alone():

@@ -176,3 +176,14 @@ def test_where_the_lock_is_never_free_a_run_goes_on_alone_and_says_so(tmp_path: 
     assert one.requests.limit == 60
     assert one.wait(1, 0.5) > 0
     assert other.wait(1, 1.0) == 0
+
+
+def test_a_run_whose_files_were_removed_counts_itself(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    one, other = runs.two(60, 60)
+    assert (one.runs, other.runs) == (2, 2)
+
+    for path in runs.files():
+        path.unlink()
+    other.close()
+    assert one.runs == 1
