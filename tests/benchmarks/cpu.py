@@ -61,18 +61,19 @@ def _peer(peer: Peer, programs: Path, place: Path, url: str, workload: Workload)
 
 def _embeddings(folder: Path, program: Path, count: int, rounds: int, *, indented: bool) -> None:
     """Compare on one server, whose JSON is `indented` as OpenAI's or has no white space."""
-    asked = Workload("embeddings", count)
-    floats, base64 = "ours, floats out", "ours, base64 out"
+    floats, base64 = Workload("embeddings", count), Workload("embeddings", count, vectors="base64")
     with Server(program, indented=int(indented)) as server:
-        clients = {"raw loop, floats": raw(_place(folder, asked, server), server.url, asked._replace(encoding="float"))}
-        for name, vectors in ((base64, "base64"), (floats, "floats")):
-            workload = asked._replace(vectors=vectors)
-            clients[name] = ours(_place(folder, workload, server), workload)
-        clients["raw loop, base64 unparsed"] = raw(_place(folder, asked, server), server.url, asked)
+        place = _place(folder, floats, server)
+        clients = {
+            "raw loop, floats": raw(place, server.url, floats._replace(encoding="float")),
+            "ours, base64 out": ours(_place(folder, base64, server), base64),
+            "ours, floats out": ours(place, floats),
+            "raw loop, base64 unparsed": raw(place, server.url, floats),
+        }
         rows = paired(clients, rounds)
     shape = "one number a line, as from api.openai.com" if indented else "no white space, as from TEI"
-    claims = {base64: BASE64_CLAIM, floats: FLOATS_CLAIM}
-    show(f"embeddings packed {asked.packed}, {shape}", rows, count, claims)
+    claims = {"ours, base64 out": BASE64_CLAIM, "ours, floats out": FLOATS_CLAIM}
+    show(f"embeddings packed {floats.packed}, {shape}", rows, count, claims)
     _say_server(server)
 
 
