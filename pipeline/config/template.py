@@ -43,15 +43,15 @@ def compile_template(source: str, key: str) -> Template:
     Raises:
         UsageError: It is no template.
     """
+    try:
+        check_template(source)
+    except ValueError as error:
+        raise UsageError(f"{key}: {error}", code="invalid_config") from None
     plain = _plain(source)
     if plain is not None:
         return _formatting(*plain, key)
     from pipeline.config import jinja  # noqa: PLC0415 - as above
 
-    try:
-        jinja.check(source)
-    except ValueError as error:
-        raise UsageError(f"{key}: {error}", code="invalid_config") from None
     return jinja.rendering(source, key)
 
 

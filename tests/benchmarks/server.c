@@ -108,7 +108,8 @@ static void make_entry(struct body *body, int index, int base64, unsigned *seed)
     put_text(body, text);
     if (base64) put_base64(body, (unsigned char *)vector, sizeof vector);
     for (int at = 0; !base64 && at < dims; at++) {
-        put_text(body, at ? indented ? ",\n        " : "," : indented ? "\n        " : "");
+        if (at) put_text(body, ",");
+        if (indented) put_text(body, "\n        ");
         put_number(body, vector[at]);
     }
     if (indented) put_text(body, base64 ? "\"\n    }" : "\n      ]\n    }");
